@@ -1,0 +1,91 @@
+"""The table of commands, and the one place where errors become exit codes."""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+import cyclopts
+
+from kbit.errors import KbitError, UsageError
+
+DONE, FAILED, USAGE, PARTLY = 0, 1, 2, 3
+
+# command -> (where it lives, one line of help). The module is imported when the command is called.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("kbit.cli.demo:demo", "The whole job on the family of models that ships with kbit."),
+    "ls": ("kbit.cli.ls:ls", "List formats, methods, laws, coders, models, tasks or data."),
+    "quantize": ("kbit.cli.quantize:quantize", "Write a model at k bits a weight."),
+    "measure": ("kbit.cli.measure:measure", "Bits a model needs for a text, and its gain over baselines."),
+    "generate": ("kbit.cli.generate:generate", "Continue a prompt."),
+    "fit": ("kbit.cli.fit:fit", "Fit a scaling law, with intervals and a held-out test."),
+    "frontier": ("kbit.cli.frontier:frontier", "Which (model, format) is best at each size."),
+    "advise": ("kbit.cli.advise:advise", "What to run in a given memory."),
+    "report": ("kbit.cli.report:report", "One self-contained page from a store."),
+    "corpus": ("kbit.cli.corpus:corpus", "Prepare text: read, deduplicate, split."),
+    "pretrain": ("kbit.cli.pretrain:pretrain", "Train a family of models from a recipe."),
+    "lm-eval": ("kbit.cli.lm_eval:lm_eval", "lm-evaluation-harness, with k-bit folders registered."),
+    "doctor": ("kbit.cli.doctor:doctor", "What runs here: kernels, threads, memory, versions."),
+}
+
+STUDY_COMMANDS: dict[str, tuple[str, str]] = {
+    "plan": ("kbit.cli.study:plan", "Count what a study would measure, before a weight is loaded."),
+    "run": ("kbit.cli.study:run", "Measure what is not in the store yet."),
+    "status": ("kbit.cli.study:status", "How many of the planned measurements are done or failed."),
+    "export": ("kbit.cli.study:export", "Write measurements as CSV, Parquet or JSON."),
+}
+
+
+def _version() -> str:
+    from kbit import __version__
+
+    return __version__
+
+
+def build_app() -> cyclopts.App:
+    """The command-line application, with every command registered but none imported."""
+    app = cyclopts.App(
+        name="kbit",
+        help="How much does a language model know for each bit it stores?",
+        version=_version,
+        exit_on_error=False,
+        print_error=False,
+    )
+    for name, (target, summary) in COMMANDS.items():
+        app.command(target, name=name, help=summary)
+    study = cyclopts.App(name="study", help="A plan of measurements: plan, run, status, export.")
+    for name, (target, summary) in STUDY_COMMANDS.items():
+        study.command(target, name=name, help=summary)
+    app.command(study)
+    return app
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 failed, 2 usage, 3 partly done, 130 interrupted."""
+    tokens = list(sys.argv[1:] if argv is None else argv)
+    sys.exit(run(tokens))
+
+
+def run(tokens: Sequence[str]) -> int:
+    """Run one command and return its exit code. Messages go to stderr, results to stdout."""
+    try:
+        code = build_app()(list(tokens), result_action="return_value")
+    except cyclopts.CycloptsError as error:
+        return _fail(str(error), kind="UsageError", code=USAGE, tokens=tokens)
+    except KbitError as error:
+        code = USAGE if isinstance(error, UsageError) else FAILED
+        return _fail(str(error), kind=type(error).__name__, code=code, tokens=tokens)
+    except KeyboardInterrupt:
+        return _fail("interrupted", kind="KeyboardInterrupt", code=130, tokens=tokens)
+    except BrokenPipeError:
+        # The reader (`head`, say) has gone: nothing is wrong, and Python must not complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    return code if isinstance(code, int) else DONE
+
+
+def _fail(message: str, *, kind: str, code: int, tokens: Sequence[str]) -> int:
+    print(f"kbit: {message}", file=sys.stderr)
+    if "--json" in tokens:
+        print(json.dumps({"error": {"type": kind, "message": message}}, ensure_ascii=False))
+    return code

@@ -1,0 +1,1 @@
+"""Anything that gives a document a code length in bits."""

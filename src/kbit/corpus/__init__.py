@@ -1,0 +1,1 @@
+"""Documents: read, clean, deduplicate, split."""

@@ -1,0 +1,1 @@
+"""What k bits are: data types, blocks, exact size, encode, decode, packing. Tensors only."""

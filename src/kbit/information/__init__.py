@@ -1,0 +1,1 @@
+"""What code lengths say: gain, divergence, intervals."""

@@ -1,0 +1,1 @@
+"""Scaling-law forms, fits and their intervals."""

@@ -1,0 +1,1 @@
+"""k-bit layers and folders: load, save, generate."""
