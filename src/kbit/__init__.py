@@ -12,12 +12,12 @@ __version__ = _version("kbit")
 # public name -> module that defines it
 _LAZY = {
     "load": "kbit.models.load",
-    "quantize": "kbit.quantize.model",
+    "quantize_model": "kbit.quantize.model",
 }
 
 if TYPE_CHECKING:
     from kbit.models.load import load as load
-    from kbit.quantize.model import quantize as quantize
+    from kbit.quantize.model import quantize_model as quantize_model
 
 __all__ = ["__version__", *sorted(_LAZY)]
 
