@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import cyclopts
 
-from kbit.errors import KbitError, UsageError
+from kbit.errors import KbitError, UsageError, did_you_mean
 
 DONE, FAILED, USAGE, PARTLY = 0, 1, 2, 3
 
@@ -70,6 +70,8 @@ def run(tokens: Sequence[str]) -> int:
     """Run one command and return its exit code. Messages go to stderr, results to stdout."""
     try:
         code = build_app()(list(tokens), result_action="return_value")
+    except cyclopts.UnknownCommandError as error:
+        return _fail(_unknown_command(error), kind="UsageError", code=USAGE, tokens=tokens)
     except cyclopts.CycloptsError as error:
         return _fail(str(error), kind="UsageError", code=USAGE, tokens=tokens)
     except KbitError as error:
@@ -82,6 +84,14 @@ def run(tokens: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     return code if isinstance(code, int) else DONE
+
+
+def _unknown_command(error: cyclopts.UnknownCommandError) -> str:
+    # Cyclopts' own message would import every command to look for the nearest one.
+    given = error.unused_tokens[0] if error.unused_tokens else ""
+    parents = [name for name in error.command_chain or () if name != given]
+    allowed = STUDY_COMMANDS if parents[-1:] == ["study"] else {**COMMANDS, "study": ("", "")}
+    return f"no such command: {' '.join([*parents, given])}; {did_you_mean(given, allowed)}"
 
 
 def _fail(message: str, *, kind: str, code: int, tokens: Sequence[str]) -> int:
