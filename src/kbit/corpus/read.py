@@ -85,8 +85,12 @@ def _read_jsonl(file: Path, name: str, content: bytes) -> Iterator[Document]:
                 'Each line needs {"text": …}; "name" or "id" are optional.'
             )
         text: str = record["text"]
-        if any("\ud800" <= character <= "\udfff" for character in text):
-            raise CorpusError(f"{place}: the text holds a lone surrogate, which is no UTF-8. Repair the escape.")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise CorpusError(
+                f"{place}: the text holds a lone surrogate, which is no UTF-8. Repair the escape."
+            ) from error
         label = record.get("name", record.get("id"))
         yield Document(name=f"{name}:{number}" if label is None else str(label), text=text)
 
