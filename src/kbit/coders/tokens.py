@@ -1,0 +1,143 @@
+"""Text to tokens and back: what a tokeniser keeps of a text, and what a model is given before it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from kbit.corpus import Document
+from kbit.errors import CoderError, UsageError
+
+# How far to look, and how many bytes must agree, to find the place where two texts go on alike.
+REACH, ANCHOR = 32, 4
+NO_ID = -1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prefix:
+    """The token a model reads before the first of a document. It is given, not coded."""
+
+    id: int
+    token: str
+    rule: str
+    """`bos` or `eos` (the tokeniser's own), or `given`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tokenised:
+    """A document as tokens."""
+
+    document: Document
+    ids: list[int]
+    bytes_lost: int
+
+
+def find_prefix(tokenizer: Any, given: str | int | None = None) -> Prefix:
+    """The prefix of a tokeniser: its begin-of-text token, else its end-of-text token, else what is given.
+
+    Args:
+        tokenizer: a Transformers tokeniser.
+        given: a token, or its number, that goes before the tokeniser's own.
+
+    Raises:
+        UsageError: what is given is not one token of this tokeniser.
+        CoderError: the tokeniser has neither token, and none is given.
+    """
+    if given is not None:
+        token_id = given if isinstance(given, int) else tokenizer.get_vocab().get(given, NO_ID)
+        if not 0 <= token_id < len(tokenizer):
+            raise UsageError(
+                f"the prefix {given!r} is not one token of this tokeniser. Give a token as its vocabulary "
+                f"spells it, or a number from 0 to {len(tokenizer) - 1}."
+            )
+        return Prefix(id=token_id, token=str(tokenizer.convert_ids_to_tokens(token_id)), rule="given")
+    for rule, token_id in (("bos", tokenizer.bos_token_id), ("eos", tokenizer.eos_token_id)):
+        if token_id is not None:
+            return Prefix(id=token_id, token=str(tokenizer.convert_ids_to_tokens(token_id)), rule=rule)
+    raise CoderError(
+        "this tokeniser has neither a begin-of-text nor an end-of-text token, so the first token of a "
+        "document has nothing to be predicted from. Name the token its model was trained to begin with: "
+        "--prefix TOKEN, or prefix=… in Python."
+    )
+
+
+def tokenise(tokenizer: Any, document: Document) -> Tokenised:
+    """Encode a document and see what decoding gives back.
+
+    Nothing is added, and what looks like a special token in the text (`<s>`, say) is coded as its
+    characters: the text of a document must not be able to begin another.
+    """
+    if not document.text:
+        return Tokenised(document=document, ids=[], bytes_lost=0)
+    encoded = tokenizer(
+        document.text,
+        add_special_tokens=False,
+        split_special_tokens=True,
+        return_attention_mask=False,
+        verbose=False,
+    )
+    ids = list(encoded["input_ids"])
+    back = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    lost = 0 if back == document.text else lost_bytes(document.text.encode(), back.encode())
+    return Tokenised(document=document, ids=ids, bytes_lost=lost)
+
+
+def lost_bytes(text: bytes, back: bytes) -> int:
+    """How many bytes of a text did not come back as they were, or came where none were.
+
+    The two are read side by side; where they differ, the nearest place is sought from which they agree
+    again, and the longer of the two passages in between is counted. So the count is zero only for equal
+    texts, one byte changed, dropped or added counts one, and the count is never below what is needed to
+    repair the text byte by byte.
+
+    >>> lost_bytes(b"one two three", b"one  two three"), lost_bytes(b"Once upon", b"once upon")
+    (1, 1)
+    """
+    i = j = lost = 0
+    while i < len(text) and j < len(back):
+        same = _common(text, i, back, j)
+        i, j = i + same, j + same
+        if i == len(text) or j == len(back):
+            break
+        skipped, added = _resume(text, i, back, j)
+        lost += max(skipped, added)
+        i, j = i + skipped, j + added
+    return lost + max(len(text) - i, len(back) - j)
+
+
+def _common(text: bytes, i: int, back: bytes, j: int) -> int:
+    """Length of the longest common beginning, by doubling and then halving."""
+    step, same = 64, 0
+    limit = min(len(text) - i, len(back) - j)
+    while same < limit:
+        step = min(step, limit - same)
+        if text[i + same : i + same + step] == back[j + same : j + same + step]:
+            same += step
+            step *= 2
+        elif step == 1:
+            break
+        else:
+            step //= 2
+    return same
+
+
+def _resume(text: bytes, i: int, back: bytes, j: int) -> tuple[int, int]:
+    """Bytes to pass over on either side so that the texts agree again; one each if that is not near."""
+    best = (1, 1)
+    cost = 2 * REACH
+    for skipped in range(min(REACH, len(text) - i)):
+        if skipped >= cost:
+            break
+        anchor = text[i + skipped : i + skipped + ANCHOR]
+        added = back.find(anchor, j, j + REACH + ANCHOR) - j
+        if added >= 0 and skipped + added < cost:
+            best, cost = (skipped, added), skipped + added
+    return best
+
+
+def same_tokeniser(one: Any, other: Any) -> bool:
+    """Whether two tokenisers give every text the same tokens."""
+    backends = [getattr(t, "backend_tokenizer", None) for t in (one, other)]
+    if all(backend is not None for backend in backends):
+        states: list[str] = [backend.to_str() for backend in backends if backend is not None]
+        return states[0] == states[1]
+    same: bool = one.get_vocab() == other.get_vocab()
+    return type(one) is type(other) and same
