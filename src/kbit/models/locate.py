@@ -1,0 +1,79 @@
+"""From what a person types (a folder or a hub id) to a local folder with a readable `config.json`."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kbit.errors import ModelError
+
+# What a model needs; never pickles, never code.
+HUB_PATTERNS = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(@[\w./-]+)?")
+
+
+def locate(path_or_id: str | Path) -> Path:
+    """The local folder of a model; a hub id (`owner/name[@revision]`) is downloaded, or taken from the cache.
+
+    Args:
+        path_or_id: a folder; or, where no such folder exists, a hub id.
+
+    Raises:
+        ModelError: neither a folder nor a hub id that can be had.
+    """
+    folder = Path(path_or_id).expanduser()
+    if folder.is_dir():
+        return folder
+    text = str(path_or_id)
+    if folder.exists():
+        raise ModelError(f"{text}: is a file. Give the folder that holds the model's config.json.")
+    if isinstance(path_or_id, Path) or not _HUB_ID.fullmatch(text):
+        raise ModelError(
+            f"{text}: no such folder. Give a folder that holds a model, or a hub id such as 'gpt2'."
+        )
+    return _download(text)
+
+
+def _download(hub_id: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    name, _, revision = hub_id.partition("@")
+    try:
+        return Path(snapshot_download(name, revision=revision or None, allow_patterns=list(HUB_PATTERNS)))
+    except RepositoryNotFoundError as error:
+        raise ModelError(
+            f"{hub_id}: neither a folder here nor a model on the hub that you may read. Check the spelling, "
+            "or log in with `hf auth login` if it is private or gated."
+        ) from error
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise ModelError(
+            f"{hub_id}: no such folder here, and the hub could not be reached ({type(error).__name__}). "
+            "Check the path or the network, or download it elsewhere and give the folder."
+        ) from error
+
+
+def read_config(folder: Path) -> Mapping[str, Any]:
+    """`config.json` of a model folder, as it stands there.
+
+    Raises:
+        ModelError: it is missing, is not JSON, names no model type, or needs code from the folder.
+    """
+    file = folder / "config.json"
+    try:
+        config = json.loads(file.read_bytes())
+    except FileNotFoundError as error:
+        raise ModelError(
+            f"{folder}: is no model folder: it has no config.json. Give the folder that has one."
+        ) from error
+    except (ValueError, OSError) as error:
+        raise ModelError(f"{file}: cannot be read as JSON ({error}). Copy or download it again.") from error
+    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
+        raise ModelError(f"{file}: has no 'model_type', so it is not the configuration of a model.")
+    if "auto_map" in config:
+        raise ModelError(
+            f"{folder}: brings its own code (auto_map in config.json), which kbit does not run. Use a "
+            "version of the model whose architecture Transformers knows."
+        )
+    return config
