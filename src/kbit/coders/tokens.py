@@ -100,7 +100,7 @@ def lost_bytes(text: bytes, back: bytes) -> int:
         skipped, added = _resume(text, i, back, j)
         lost += max(skipped, added)
         i, j = i + skipped, j + added
-    return lost + max(len(text) - i, len(back) - j)
+    return min(lost + max(len(text) - i, len(back) - j), max(len(text), len(back)))
 
 
 def _common(text: bytes, i: int, back: bytes, j: int) -> int:
@@ -122,14 +122,16 @@ def _common(text: bytes, i: int, back: bytes, j: int) -> int:
 def _resume(text: bytes, i: int, back: bytes, j: int) -> tuple[int, int]:
     """Bytes to pass over on either side so that the texts agree again; one each if that is not near."""
     best = (1, 1)
-    cost = 2 * REACH
+    cost = (2 * REACH, 0)
     for skipped in range(min(REACH, len(text) - i)):
-        if skipped >= cost:
+        if skipped > cost[0]:
             break
         anchor = text[i + skipped : i + skipped + ANCHOR]
         added = back.find(anchor, j, j + REACH + ANCHOR) - j
-        if added >= 0 and skipped + added < cost:
-            best, cost = (skipped, added), skipped + added
+        # Of two that cost the same, the one that keeps both texts in step.
+        this = (max(skipped, added), abs(skipped - added))
+        if added >= 0 and this < cost:
+            best, cost = (skipped, added), this
     return best
 
 
