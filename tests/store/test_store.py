@@ -87,6 +87,15 @@ def test_labels_fill_gaps_and_never_change(store: Store, make: SimpleNamespace) 
     }
 
 
+def test_the_architecture_is_spread_over_columns(store: Store, make: SimpleNamespace) -> None:
+    labels = Labels(name="m", architecture={"layers": 2, "kv_heads": 4, "sliding_window": None})
+    given = make.measurement(subject=make.subject(labels=labels))
+    store.put([given])
+    (row,) = store.rows(gains=False)
+    assert (row["layers"], row["kv_heads"], row["sliding_window"], row["head_dim"]) == (2, 4, None, None)
+    assert store.get(row["identity"])[0].subject.labels.architecture == {"layers": 2, "kv_heads": 4}
+
+
 def test_rows_have_the_columns_of_the_contract(store: Store, make: SimpleNamespace) -> None:
     store.put([make.measurement()])
     (row,) = store.rows(gains=False)

@@ -6,6 +6,19 @@ from typing import Any, Literal
 
 from kbit.errors import StoreError
 
+# Columns of an exported row that tell how much memory a model needs while it generates.
+ARCHITECTURE = (
+    "layers",
+    "kv_heads",
+    "head_dim",
+    "hidden_size",
+    "intermediate_size",
+    "vocab_size",
+    "max_context",
+    "sliding_window",
+    "sliding_layers",
+    "shared_kv_layers",
+)
 Status = Literal["ok", "failed", "refused"]
 STATUSES: tuple[Status, ...] = ("ok", "failed", "refused")
 
@@ -24,6 +37,7 @@ class Labels:
             and head.
         weights: weights whose storage `stored_bits` counts; `weights_body` those of the body.
         stored_bits: exact, as on disk, whole; `_body` and `_embeddings` (with head) its two parts.
+        architecture: sizes that memory for generation follows from, by the names in `ARCHITECTURE`.
     """
 
     name: str
@@ -38,6 +52,7 @@ class Labels:
     stored_bits: int | None = None
     stored_bits_body: int | None = None
     stored_bits_embeddings: int | None = None
+    architecture: Mapping[str, int | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

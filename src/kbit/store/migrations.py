@@ -15,7 +15,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             "key" TEXT PRIMARY KEY, identifying TEXT NOT NULL, kind TEXT NOT NULL, content TEXT,
             name TEXT NOT NULL, family TEXT, format TEXT, format_bits DOUBLE PRECISION, method TEXT,
             parameters BIGINT, parameters_body BIGINT, weights BIGINT, weights_body BIGINT,
-            stored_bits BIGINT, stored_bits_body BIGINT, stored_bits_embeddings BIGINT)""",
+            stored_bits BIGINT, stored_bits_body BIGINT, stored_bits_embeddings BIGINT, architecture TEXT)""",
         "CREATE TABLE text (hash TEXT PRIMARY KEY, name TEXT NOT NULL)",
         """CREATE TABLE document (
             text TEXT NOT NULL REFERENCES text (hash), position INTEGER NOT NULL, name TEXT NOT NULL,

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, select
 from kbit.store import schema
 from kbit.store.measurement import Costs, Labels, Measurement, Part, Probe, Subject
 
-_LABELS = tuple(f.name for f in fields(Labels))
+_LABELS = tuple(f.name for f in fields(Labels) if f.name != "architecture")
 
 
 def read_measurements(connection: Connection, wanted: str) -> Iterator[Measurement]:
@@ -72,5 +72,8 @@ def _subject(connection: Connection, key: str) -> Subject:
         methods=content["methods"],
         numerics=content["numerics"],
         algorithm=content["algorithm"],
-        labels=Labels(**{name: getattr(row, name) for name in _LABELS}),
+        labels=Labels(
+            **{name: getattr(row, name) for name in _LABELS},
+            architecture=json.loads(row.architecture or "{}"),
+        ),
     )

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Row, func, select
 
 from kbit.errors import KbitError
 from kbit.store import schema
+from kbit.store.measurement import ARCHITECTURE
 
 if TYPE_CHECKING:
     from kbit.coders import CodeLengths
@@ -109,6 +110,7 @@ def _flat(
     """The columns of a row without those of the gain; what is not known is None."""
     total = sums.get(row.id)
     subject, probe = json.loads(row.subject_json), json.loads(row.probe_json)
+    architecture = json.loads(row.architecture or "{}")
     return {
         "model": row.name,
         "kind": row.kind,
@@ -132,6 +134,7 @@ def _flat(
         **{name: getattr(row, name) for name in LABELS},
         "body_bits_per_weight": _ratio(row.stored_bits_body, row.weights_body),
         "whole_bits_per_weight": _ratio(row.stored_bits, row.weights),
+        **{name: architecture.get(name) for name in ARCHITECTURE},
         "numerics": "/".join(str(v) for _, v in sorted(subject["numerics"].items())) or None,
         "context": probe["settings"].get("context"),
         "stride": probe["settings"].get("stride"),

@@ -42,6 +42,7 @@ subject = Table(
     Column("stored_bits", BigInteger),
     Column("stored_bits_body", BigInteger),
     Column("stored_bits_embeddings", BigInteger),
+    Column("architecture", Text),
 )
 
 text = Table(

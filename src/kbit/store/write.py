@@ -95,6 +95,7 @@ def _write_text(connection: Connection, m: Measurement, place: str) -> None:
 
 def _write_subject(connection: Connection, subject: Subject) -> None:
     labels = asdict(subject.labels)
+    labels["architecture"] = canonical_json(labels["architecture"]) if labels["architecture"] else None
     values = {
         "key": subject_key(subject),
         "identifying": canonical_json(subject.identifying()),
