@@ -206,7 +206,7 @@ def test_errors(tiny, model, tokenizer):
 def test_damaged_weights_are_an_error_not_a_figure(tiny, tokenizer):
     broken = tiny.model()
     broken.model.norm.weight.data[3] = float("nan")
-    with pytest.raises(CoderError, match="'d0'.*nan bits"):
+    with pytest.raises(CoderError, match=r"'d0' nan bits"):
         list(LanguageModelCoder(broken, tokenizer, name="t").code_lengths(documents("abc")))
 
 

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +14,7 @@ def test_every_token_is_scored_once(tokens, context, data):
     windows = list(WindowPlan(context=context, stride=stride).windows(tokens))
     scored = [t for w in windows for t in range(w.scored_from, w.end)]
     assert scored == list(range(tokens))
-    for before, window in zip(windows, windows[1:], strict=False):
+    for before, window in itertools.pairwise(windows):
         assert window.start - before.start == stride
         assert window.scored_from - window.start == context - stride
         assert before.length == context

@@ -61,8 +61,9 @@ def test_kl_at_the_edges():
     assert kl_bits(p, q).item() == pytest.approx(1)  # all of p where q has half
     assert kl_bits(q, p).item() == inf  # p where q rules it out
     assert kl_bits(p, p).item() == 0
+    for depth in (-730.0, -2000.0):  # a probability of 1e-317, and one of nothing
+        assert kl_bits(torch.tensor([[0.0, depth]]), q).item() == pytest.approx(1)
     far = torch.tensor([[0.0, -2000.0]])
-    assert kl_bits(far, q).item() == pytest.approx(1)
     assert kl_bits(q, far).item() == pytest.approx(1000 / math.log(2) - 1, rel=1e-6)
 
 
