@@ -98,7 +98,8 @@ def main() -> None:
 
     with open_store(url, create=True) as store:
         print("running", flush=True)
-        run(make_plan(version=int(version[0]) if version else 1), store, measure=slowly)
+        plan = make_plan(version=int(version[0]) if version else 1)
+        run(plan, store, measure=slowly, on_outcome=lambda outcome: print("stored", flush=True))
         print("done", flush=True)
 
 

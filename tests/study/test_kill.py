@@ -37,40 +37,38 @@ def test_a_study_killed_twenty_times_ends_with_exactly_its_rows(tmp_path: Path, 
     chance = random.Random(7)
     plan = driver.make_plan()
     work_s = 0.02
-    kills, seen = 0, []
-    while kills < KILLS:
+    seen = [0]
+    for _ in range(KILLS):
         process = start(driver, path, work_s)
+        assert process.stdout is not None
         # From before the store is open to some measurements later, and never to the end of the study.
         if chance.random() < 0.8:
-            assert process.stdout is not None
-            process.stdout.readline()
-            time.sleep(chance.uniform(0, 0.1))
-        else:
-            time.sleep(chance.uniform(0, 0.8))
+            for _ in range(1 + chance.randrange(4)):
+                process.stdout.readline()
+        time.sleep(chance.uniform(0, 2 * work_s))
         process.send_signal(signal.SIGKILL)
         process.communicate()
         assert process.returncode == -signal.SIGKILL
-        kills += 1
         if path.exists() and path.stat().st_size:
             with open_store(path, create=True) as store:
                 seen.append(status(plan, store).done)
     # The kills fell within the study: it went on from where it was, and was never whole.
     assert seen == sorted(seen)
     assert 0 < seen[-1] < len(plan.keys)
-    assert len(set(seen)) > KILLS // 4
+    assert len(set(seen)) > KILLS // 2
     last = start(driver, path, 0)
-    assert last.communicate(timeout=60)[0].split() == ["running", "done"]
+    assert last.communicate(timeout=60)[0].split()[-1] == "done"
     with open_store(path) as store:
         assert_exactly_as_planned(store, driver)
 
 
-def test_two_processes_share_a_study(tmp_path: Path, driver: ModuleType) -> None:
+def test_processes_share_a_study(tmp_path: Path, driver: ModuleType) -> None:
     path = tmp_path / "s.sqlite"
     running = [start(driver, path, 0.005) for _ in range(3)]
     for process in running:
         out, errors = process.communicate(timeout=60)
         assert process.returncode == 0, errors
-        assert out.split() == ["running", "done"]
+        assert out.split()[-1] == "done"
     with open_store(path) as store:
         assert_exactly_as_planned(store, driver)
         assert not store.claim("anything", "me")
@@ -97,5 +95,5 @@ def test_a_second_process_takes_over_what_a_killed_one_had(tmp_path: Path, drive
         first.communicate()
         out, errors = second.communicate(timeout=30)
         assert second.returncode == 0, errors
-        assert out.split() == ["done"]
+        assert out.split()[-1] == "done"
         assert_exactly_as_planned(store, driver)
