@@ -57,7 +57,7 @@ def normal_float_entries(bits: int) -> tuple[float, ...]:
     which for k = 4 is the 0.9677083 of its published table.
 
     >>> normal_float_entries(2)
-    (-1.0, 0.0, 0.390625, 1.0)
+    (-1.0, 0.0, 0.435546875, 1.0)
     """
     from scipy.special import ndtri
 

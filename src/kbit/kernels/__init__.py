@@ -1,1 +1,7 @@
 """Products with packed weights."""
+
+from kbit.formats.decoding import decode as unpack_rows
+from kbit.kernels.product import product
+from kbit.kernels.registry import KERNELS, Kernel, available, kernel_for
+
+__all__ = ["KERNELS", "Kernel", "available", "kernel_for", "product", "unpack_rows"]
