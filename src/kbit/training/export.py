@@ -1,0 +1,46 @@
+"""A trained rung as an ordinary Hugging Face folder, whole or absent."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+from kbit.training.checkpoint import sync
+
+RECORD = "training.json"
+
+
+def export_rung(
+    folder: Path, *, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, record: dict[str, Any]
+) -> None:
+    """Write weights in bfloat16, tokenizer and `training.json`, then rename the folder into place.
+
+    Args:
+        folder: the folder to make; one that is there is replaced.
+        model: its float32 weights are rounded in place to bfloat16.
+        tokenizer: saved beside the model.
+        record: what `training.json` holds.
+    """
+    temporary = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    model.to(torch.bfloat16).save_pretrained(temporary)
+    tokenizer.save_pretrained(temporary)
+    (temporary / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+    for file in temporary.iterdir():
+        sync(file)
+    if folder.exists():
+        shutil.rmtree(folder)
+    temporary.rename(folder)
+    sync(folder.parent)
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """The `training.json` of a finished rung, or None."""
+    file = folder / RECORD
+    if not file.exists():
+        return None
+    record: dict[str, Any] = json.loads(file.read_text())
+    return record
