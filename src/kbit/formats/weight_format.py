@@ -86,7 +86,7 @@ def parse_format(text: str) -> WeightFormat:
     True
     >>> parse_format("nf44")
     Traceback (most recent call last):
-    kbit.errors.FormatError: no data type 'nf44' in format 'nf44': did you mean 'nf4' or 'nf8'? ...
+    kbit.errors.FormatError: no data type 'nf44' in format 'nf44': nf exists for k = 2 to 8; did ...
     """
     if not isinstance(text, str):
         raise FormatError(f"a format is a string, given {text!r}: {_GRAMMAR}")
@@ -120,15 +120,17 @@ def parse_format(text: str) -> WeightFormat:
 
 
 def _nearest_type(name: str) -> str:
-    families = {"nf": 2, "int": 1, "uint": 1, "float": 2}
-    match = re.fullmatch(r"(nf|int|uint|float)([0-9]+)", name)
-    if match and not families[match[1]] <= int(match[2]) <= 8:
-        family, least = match[1], families[match[1]]
-        hint = "; at one bit use int1" if int(match[2]) == 1 else ""
-        return f"{family} exists for k = {least} to 8{hint};" + (
-            f" {did_you_mean(name, DATATYPES)}" if least <= 8 and int(match[2]) > 8 else ""
-        )
-    return did_you_mean(name, [*DATATYPES, *ALIASES])
+    near = did_you_mean(name, [*DATATYPES, *ALIASES])
+    if near.startswith("allowed"):
+        near = "allowed: int1-int8, uint1-uint8, nf2-nf8, float2-float8, bf16, fp16, fp32, "
+        near += "and eEmM with E exponent and M mantissa bits beside the sign, 2 to 8 together"
+    match = re.fullmatch(r"([a-z]+)([0-9]+)", name)
+    ks = [row.bits for row in DATATYPES.values() if match and row.family == match[1]]
+    if match is None or not ks:
+        return near
+    if match[2] == "1":
+        near = "at one bit use 'int1'"
+    return f"{match[1]} exists for k = {min(ks)} to {max(ks)}; {near}"
 
 
 def _part_problem(part: str, *, twice: bool) -> str:

@@ -29,9 +29,9 @@ def product(x: Tensor, packed: PackedTensor, *, bias: Tensor | None = None) -> T
         FormatError: shapes, types or devices that do not go together.
 
     >>> from kbit.formats import encode, parse_format
-    >>> packed = encode(torch.eye(2), parse_format("int4:row"))
+    >>> packed = encode(7 * torch.eye(2), parse_format("int4:row"))
     >>> product(torch.tensor([[3.0, 5.0]]), packed)
-    tensor([[3., 5.]])
+    tensor([[21., 35.]])
     """
     rows, cols = packed.shape
     if x.ndim == 0 or x.shape[-1] != cols:
