@@ -9,7 +9,13 @@ import torch
 from torch import Tensor
 
 from kbit.coders.code_lengths import Json
-from kbit.coders.language_model import check_finite, target_bits, tokenise_all, window_plan
+from kbit.coders.language_model import (
+    check_finite,
+    default_batch_size,
+    target_bits,
+    tokenise_all,
+    window_plan,
+)
 from kbit.coders.logits import LogitReader, evaluating
 from kbit.coders.scoring import Batching, Floats, WindowBatch, token_values
 from kbit.coders.tokens import find_prefix
@@ -120,7 +126,11 @@ def divergence(
     window_plan(model.config, context=plan.context, stride=plan.stride)
     start = find_prefix(tokenizer, prefix)
     batching = Batching(
-        plan=plan, prefix=start.id, repeat_prefix=repeat_prefix, size=batch_size, device=reference.device
+        plan=plan,
+        prefix=start.id,
+        repeat_prefix=repeat_prefix,
+        size=default_batch_size(reference.device) if batch_size is None else batch_size,
+        device=reference.device,
     )
     tokenised = tokenise_all(tokenizer, documents, vocabulary=sizes["reference"])
     compare = _comparison(readers["model"], readers["reference"])
