@@ -1,0 +1,97 @@
+"""What a law's form is: one frozen row with its formula, parameters, inputs, direction and source."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from kbit.laws.dual import Array, Dual
+
+Direction = Literal["rising", "falling"]
+Formula = Callable[[Mapping[str, Dual], Mapping[str, Array], float], Dual]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parameter:
+    """One parameter of a form.
+
+    Attributes:
+        name: as it stands in the formula and in `Fit.parameters`.
+        unit: in words; "" where it is a pure number.
+        low: smallest value a fit may take.
+        high: largest value a fit may take.
+        meaning: half a sentence.
+        log: positive, and searched on a logarithmic scale.
+        linear: the response is linear in it, so that starts need no guess of it (variable projection).
+        grid: values to start from, for a parameter that is not linear.
+    """
+
+    name: str
+    unit: str
+    low: float
+    high: float
+    meaning: str
+    log: bool = False
+    linear: bool = False
+    grid: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Input:
+    """One variable of a form.
+
+    Attributes:
+        role: how a table's column is matched to it.
+        unit: in words.
+        size: counts something that spans decades: a fit over less than one decade of it is refused.
+        levels: its values are categories, each with an offset of its own.
+    """
+
+    role: str
+    unit: str
+    size: bool = True
+    levels: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Form:
+    """A parametric form. `FORMS` holds one for each law.
+
+    Attributes:
+        name: what `kbit fit --law` takes.
+        title: a line for listings.
+        formula: as text, for people.
+        parameters: in the order of the formula.
+        inputs: what it is a function of; the first one orders models by size.
+        directions: which way the response may go as the first input grows.
+        evaluate: the formula; takes parameters, inputs and +1 (falling) or -1 (rising).
+        objective: "huber-log" (Huber on log residuals), "squares-log" or "squares"; used unless the caller
+            chooses.
+        response: what is fitted, in words, with its unit.
+        citation: where the form comes from.
+        recommended_models: models from which on its bootstrap intervals are honest (benchmarks/coverage.py).
+        offset: template of the parameter that each level but the first of the `levels` input has.
+    """
+
+    name: str
+    title: str
+    formula: str
+    parameters: tuple[Parameter, ...]
+    inputs: tuple[Input, ...]
+    directions: tuple[Direction, ...]
+    evaluate: Formula | None
+    objective: str
+    response: str
+    citation: str
+    recommended_models: int = 8
+    offset: Parameter | None = None
+    constants: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def is_interpolation(self) -> bool:
+        """Whether the form has no formula and goes through the points instead."""
+        return self.evaluate is None
+
+    @property
+    def levels_input(self) -> Input | None:
+        """The input whose values are categories, if there is one."""
+        return next((i for i in self.inputs if i.levels), None)
