@@ -137,7 +137,7 @@ def _why_not(candidate: Candidate, memory: Memory | None, *, memory_gib: float, 
         return f"its longest context is {int(longest)} tokens"
     if memory.total_bytes > memory_gib * GIB:
         over = memory.total_bytes - memory_gib * GIB
-        return f"needs {_size(memory.total_bytes)}, {_size(over)} more than there is"
+        return f"needs {readable(memory.total_bytes)}, {readable(over)} more than there is"
     return None
 
 
@@ -181,18 +181,21 @@ def _reasons(
 ) -> list[str]:
     if not choices:
         return [
-            "Nothing that was measured fits: allow more memory or a shorter context, or measure smaller models."
+            "Nothing that was measured fits: allow more memory or a shorter context, "
+            "or measure smaller models."
         ]
     best, best_candidate = choices[0], fitting[0][0]
     words = [
-        f"{best_candidate.name} gains most of what fits: {best.gain:.4f} bits per byte in {_size(best.memory_gib * GIB)}."
+        f"{best_candidate.name} gains most of what fits: {best.gain:.4f} bits per byte "
+        f"in {readable(best.memory_gib * GIB)}."
     ]
     ties = [c for c in choices[1:] if c.tie_with_best]
     if ties:
         least = min((choices[0], *ties), key=lambda c: c.memory_gib)
         words.append(
-            f"{len(ties)} other{'s' if len(ties) > 1 else ''} cannot be told from it (95% intervals overlap); the smallest "
-            f"of them all is {least.model} {least.format}, {_size(least.memory_gib * GIB)}."
+            f"{len(ties)} other{'s' if len(ties) > 1 else ''} cannot be told from it "
+            f"(95% intervals overlap); the smallest of them all is {least.model} {least.format}, "
+            f"{readable(least.memory_gib * GIB)}."
         )
     if any(c.tie_with_best is None for c in choices):
         words.append("Some gains have no interval, so ties with them are unknown.")
@@ -225,14 +228,15 @@ def _about(found: list[Candidate]) -> list[str]:
     return [
         f"Gain is in bits per byte{over}{on}; on other text the order may differ.",
         "Only measured pairs are ranked; nothing is predicted.",
-        "Two gains tie where their 95% intervals overlap, which is cautious: both are measured on the same documents.",
+        "Two gains tie where their 95% intervals overlap, which is cautious: "
+        "both are measured on the same documents.",
     ]
 
 
-def _size(count: float) -> str:
+def readable(count: float) -> str:
     """Bytes for people.
 
-    >>> _size(3 * 2**20), _size(1.5 * 2**30)
+    >>> readable(3 * 2**20), readable(1.5 * 2**30)
     ('3.00 MiB', '1.50 GiB')
     """
     for unit, width in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):

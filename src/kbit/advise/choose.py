@@ -67,8 +67,8 @@ def candidates(
         before = chosen.setdefault(key, candidate)
         if before.gain != candidate.gain:
             raise LawError(
-                f"{candidate.name} has two gains, {before.gain:.6g} and {candidate.gain:.6g}: the store holds it under "
-                "several settings. Select one study, or one setting, first."
+                f"{candidate.name} has two gains, {before.gain:.6g} and {candidate.gain:.6g}: "
+                "the store holds it under several settings. Select one study, or one setting, first."
             )
     return list(chosen.values())
 

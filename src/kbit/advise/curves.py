@@ -10,7 +10,7 @@ from kbit.laws.dual import Array
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Point:
-    """One measured (model, format): its size, its value, and the ends of its 95% interval where they are known."""
+    """One measured (model, format): its size, its value, and its 95% interval where it is known."""
 
     family: str
     model: str
@@ -22,7 +22,7 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Curve:
-    """Values of one label against log stored bits, sizes increasing; `low` and `high` are NaN without intervals."""
+    """Values of one label against log stored bits, increasing; `low` and `high` NaN without intervals."""
 
     label: str
     log_size: Array

@@ -1,4 +1,4 @@
-"""`frontier`: at equal stored bits, which k is best; and which (model, format) no other beats in less memory."""
+"""`frontier`: which k is best at equal stored bits, and which points no other beats with fewer."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -66,9 +66,9 @@ def frontier(
 ) -> Frontier:
     """Compare the curves of each family at equal stored bits.
 
-    Dettmers & Zettlemoyer 2022 (arXiv 2212.09720) compare k at equal total model bits. Here each curve is interpolated
-    linearly in the logarithm of its size, and compared on a geometric grid over the family's sizes, wherever at least
-    `least` curves have values; nothing is extrapolated.
+    Dettmers & Zettlemoyer 2022 (arXiv 2212.09720) compare k at equal total model bits. Here each curve is
+    interpolated linearly in the logarithm of its size, and compared on a geometric grid over the family's
+    sizes, wherever at least `least` curves have values; nothing is extrapolated.
 
     Args:
         points: measured (model, format) pairs.
@@ -109,8 +109,10 @@ def frontier(
         },
         pareto=tuple(pareto(given, higher_is_better=higher_is_better)),
         assumptions=(
-            f"Curves are interpolated linearly in the logarithm of stored bits, on a grid of {grid} sizes over each family.",
-            f"A size counts where at least {least} curves have values on both sides of it; nothing is extrapolated.",
+            "Curves are interpolated linearly in the logarithm of stored bits, "
+            f"on a grid of {grid} sizes over each family.",
+            f"A size counts where at least {least} curves have values on both sides of it; "
+            "nothing is extrapolated.",
         ),
     )
 

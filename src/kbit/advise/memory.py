@@ -5,8 +5,9 @@
                (a sliding layer keeps at most its window; a layer that shares another's cache keeps none)
     working  = batch · (context · (2 · hidden + 3 · intermediate) · 2 bytes + vocabulary · 8 bytes)
 
-Working space is the widest moment of a forward pass over a whole prompt: the residual stream and its normalised copy, the
-three arrays of a gated feed-forward layer, in 16 bits; and one row of logits for each sequence, in 32 bits with a copy.
+Working space is the widest moment of a forward pass over a whole prompt: the residual stream and its
+normalised copy, the three arrays of a gated feed-forward layer, in 16 bits; and one row of logits for each
+sequence, in 32 bits with a copy.
 """
 
 from collections.abc import Mapping
@@ -28,7 +29,8 @@ class Memory:
     Attributes:
         weights_bytes: as stored on disk.
         kv_bytes_per_token: of the whole batch, while no layer's window is full.
-        kv_bytes: of the cache at this context; less than context times `kv_bytes_per_token` where windows slide.
+        kv_bytes: of the cache at this context; where windows slide, less than context times
+            `kv_bytes_per_token`.
         working_bytes: activations and logits at this context.
     """
 
@@ -103,9 +105,12 @@ def missing_facts(row: Mapping[str, Any]) -> list[str]:
 def memory_assumptions(*, context: int, batch: int, kv_bits: float) -> list[str]:
     """What the figures above take for granted, in words."""
     return [
-        f"{context} tokens of context (prompt and answer together), {batch} sequence{'s' if batch > 1 else ''} at once.",
+        f"{context} tokens of context (prompt and answer together), "
+        f"{batch} sequence{'s' if batch > 1 else ''} at once.",
         "Weights take what they take on disk: codes, scales, tables and all that stays in 16 bits.",
-        f"The key-value cache holds {kv_bits:g} bits for each number, for the key-value heads the config gives.",
-        "Working space is 16-bit activations of one layer over a whole prompt of that length, and 32-bit logits of one token.",
+        f"The key-value cache holds {kv_bits:g} bits for each number, "
+        "for the key-value heads the config gives.",
+        "Working space is 16-bit activations of one layer over a whole prompt of that length, "
+        "and 32-bit logits of one token.",
         "The program itself, its libraries and the operating system are not counted. 1 GiB = 2^30 bytes.",
     ]

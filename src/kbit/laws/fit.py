@@ -99,7 +99,7 @@ def _loss(form: Form, data: Data, objective: str | None, delta: float) -> Loss:
 
 
 def weights_of(data: Data, loss: Loss) -> Array:
-    """The caller's weights, times 1/variance where standard errors were measured (relative ones for a log loss)."""
+    """The caller's weights, over the variance where errors were measured (relative for a log loss)."""
     if data.standard_error is None:
         return data.weight
     error = data.standard_error / np.abs(data.response) if loss.is_log else data.standard_error
@@ -299,7 +299,7 @@ def _diagnostics(found: _Solution, data: Data, noise: intervals.Noise) -> Diagno
 
 
 def _conditions(found: _Solution) -> tuple[float, float]:
-    """Condition numbers of the curvature: in the formula's parameters, and with the linear ones eliminated."""
+    """Condition numbers of the curvature: in the formula's parameters, and less the linear ones."""
     slopes = intervals.jacobian(found.problem, found.theta)
     natural = found.model.natural(found.theta)
     own = slopes / np.where(found.model.is_log, natural, 1.0)

@@ -17,8 +17,9 @@ OBJECTIVES = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Loss:
-    """A loss of residuals: rho(r) = r² for squares; Huber's r²/2 inside `delta`, delta·(|r| - delta/2)
-    outside.
+    """A loss of residuals, rho(r): r² for squares, or Huber's.
+
+    Huber's is r²/2 inside `delta`, and delta·(|r| - delta/2) outside.
 
     Attributes:
         name: a key of `OBJECTIVES`.

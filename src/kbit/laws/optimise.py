@@ -22,7 +22,7 @@ ELEMENTS = 40_000  # values of one array in a chunk: a handful of such arrays st
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Problem:
-    """What is minimised. `response` and `weights` are [rows], or [problems, rows] for a batch of different ones."""
+    """What is minimised; `response` and `weights` are [rows], or [problems, rows] for a batch."""
 
     model: Model
     columns: Mapping[str, Array]
@@ -50,7 +50,7 @@ class Problem:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Optima:
-    """Where each start ended: search coordinates, objective, scaled gradient norm, iterations, convergence."""
+    """Where each start ended; `gradient_norm` is that of the scaled objective in search coordinates."""
 
     theta: Array
     objective: Array

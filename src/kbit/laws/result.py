@@ -1,4 +1,4 @@
-"""What a fit is: parameters with intervals, the held-out test, how the search went, warnings, and predictions."""
+"""What a fit is: parameters with intervals, the held-out test, the search, warnings, predictions."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -59,9 +59,9 @@ class Diagnostics:
         bounds_hit: parameters that ended at an end of their range.
         condition_number: of the curvature in the formula's own parameters.
         condition_number_projected: of the same with the linear parameters eliminated.
-        residual_scale: standard deviation of residuals (of logarithms where the objective is of logarithms).
+        residual_scale: standard deviation of residuals (of logarithms where the objective is).
         r_squared: share of the response's variance explained; never to be read alone.
-        aicc: Akaike's criterion, corrected for few rows (lower is better; only between fits of the same rows).
+        aicc: Akaike's criterion, corrected for few rows; lower is better, between fits of the same rows.
     """
 
     starts: int
@@ -79,8 +79,8 @@ class Diagnostics:
 class Prediction:
     """Responses at given inputs, arrays [rows]: `ci95` of the curve, `prediction95` of a new measurement.
 
-    `extrapolation` is how far beyond the fitted data each row lies: the largest ratio of an input to the largest
-    (or of the smallest to the input) that was fitted; 1 inside.
+    `extrapolation` is how far beyond the fitted data each row lies: the largest ratio of an input to the
+    largest (or of the smallest to the input) that was fitted; 1 inside.
     """
 
     value: Array
@@ -192,12 +192,12 @@ class Fit:
         lines.append(f"  intervals: {self.interval}")
         lines.append(f"  objective {self.objective:.10g} ({self.objective_name})")
         lines.append(
-            f"  residuals {d.residual_scale:.3g}{' (of logarithms)' if self.is_log else ''}, R² {d.r_squared:.4f}, "
-            f"AICc {d.aicc:.1f}"
+            f"  residuals {d.residual_scale:.3g}{' (of logarithms)' if self.is_log else ''}, "
+            f"R² {d.r_squared:.4f}, AICc {d.aicc:.1f}"
         )
         lines.append(
-            f"  search: {d.share_at_optimum:.0%} of {d.starts} starts at the optimum, gradient {d.gradient_norm:.1e}, "
-            f"condition {d.condition_number:.1e}"
+            f"  search: {d.share_at_optimum:.0%} of {d.starts} starts at the optimum, "
+            f"gradient {d.gradient_norm:.1e}, condition {d.condition_number:.1e}"
             + (f", at their bounds: {', '.join(d.bounds_hit)}" if d.bounds_hit else "")
         )
         lines.extend(self._held_out_lines())
@@ -216,15 +216,16 @@ class Fit:
             where = ", ".join(f"{k}={v:.4g}" for k, v in row.inputs.items())
             low, high = row.prediction95
             lines.append(
-                f"    {where}: predicted {row.predicted:.4f} ({low:.4f} to {high:.4f}), measured {row.measured:.4f}, "
-                f"miss {row.miss:+.4f} ({row.relative_miss:+.2%})"
+                f"    {where}: predicted {row.predicted:.4f} ({low:.4f} to {high:.4f}), "
+                f"measured {row.measured:.4f}, miss {row.miss:+.4f} ({row.relative_miss:+.2%})"
             )
         return lines
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><td>{escape(name)}</td><td>{value:.6g}</td><td>{self.ci95[name][0]:.4g} to {self.ci95[name][1]:.4g}"
-            f"</td><td>{escape(self.units[name])}</td></tr>"
+            f"<tr><td>{escape(name)}</td><td>{value:.6g}</td>"
+            f"<td>{self.ci95[name][0]:.4g} to {self.ci95[name][1]:.4g}</td>"
+            f"<td>{escape(self.units[name])}</td></tr>"
             for name, value in self.parameters.items()
         )
         notes = "".join(f"<li>{escape(w)}</li>" for w in self.warnings)

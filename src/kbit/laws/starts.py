@@ -14,8 +14,8 @@ MOST = 4096  # grid points tried at most; a finer grid is thinned evenly
 def grid_starts(problem: Problem, *, count: int) -> Array:
     """The best `count` points of the form's grid, [count, parameters], in search coordinates.
 
-    Golub & Pereyra 1973: at fixed non-linear parameters the linear ones follow from a linear solve, so a start needs no
-    guess of them. The solve uses squared relative residuals where the loss is of logarithms.
+    Golub & Pereyra 1973: at fixed non-linear parameters the linear ones follow from a linear solve, so a
+    start needs no guess of them. The solve uses squared relative residuals where the loss is of logarithms.
     """
     model = problem.model
     free = [i for i, p in enumerate(model.parameters) if not p.linear]
@@ -30,7 +30,7 @@ def grid_starts(problem: Problem, *, count: int) -> Array:
 
 
 def project(problem: Problem, points: Array) -> Array:
-    """Fill in the linear parameters at each point [points, non-linear parameters] by weighted least squares."""
+    """Fill in the linear parameters at points [points, non-linear parameters] by weighted least squares."""
     model = problem.model
     linear = np.array([p.linear for p in model.parameters])
     values = np.ones((points.shape[0], len(model.parameters)))
@@ -54,7 +54,7 @@ def project(problem: Problem, points: Array) -> Array:
 
 
 def _basis(problem: Problem, theta: Array, linear: NDArray[np.bool_]) -> Array:
-    """What multiplies each linear parameter, [points, linear parameters, rows]: its slope, per unit of itself."""
+    """What multiplies each linear parameter, [points, linear parameters, rows]."""
     with np.errstate(all="ignore"):
         predicted = problem.model.predict(theta, problem.columns)
     shape = (theta.shape[0], problem.rows)
@@ -67,7 +67,7 @@ def _basis(problem: Problem, theta: Array, linear: NDArray[np.bool_]) -> Array:
 
 
 def spread_starts(problem: Problem, best: Array, *, count: int, seed: int, width: float = 0.5) -> Array:
-    """`count` starts around `best` [parameters], for a second look: normal steps of `width` in search coordinates."""
+    """`count` starts around `best` [parameters]: normal steps of `width` in search coordinates."""
     steps = np.random.default_rng(seed).normal(scale=width, size=(count, best.shape[0]))
     low, high = problem.model.bounds
     return np.clip(best + steps * np.maximum(1.0, 0.1 * np.abs(best)), low, high)

@@ -46,7 +46,7 @@ class Data:
     """Rows ready for a fit.
 
     Attributes:
-        columns: input role -> values [rows]; a `levels` input gives one 0/1 column for each level but the first.
+        columns: input role -> values [rows]; a `levels` input adds a 0/1 column for each level but the first.
         response: [rows].
         standard_error: measured, [rows], or None.
         weight: given by the caller, [rows], ones by default.
@@ -305,6 +305,7 @@ def direction_of(form: Form, data: Data, direction: Direction | None) -> Directi
     if chosen not in form.directions:
         raise LawError(
             f"law {form.name!r} is for a {' or '.join(form.directions)} response; "
-            f"{data.response_role!r} is {chosen}. Fit a loss (for example bits per byte), or choose another law."
+            f"{data.response_role!r} is {chosen}. Fit a loss (for example bits per byte), "
+            "or choose another law."
         )
     return chosen
