@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from kbit import _core
 from kbit.errors import FormatError
 from kbit.formats.encoding import spread_scales
 from kbit.formats.packed import PackedTensor
@@ -16,7 +17,7 @@ def decode(
 
     Args:
         packed: the stored parts.
-        dtype: of the result; rounded once, at the end.
+        dtype: of the result; rounded once, at the end, to nearest.
         rows: which rows, as a slice or as row numbers [n] (repeats allowed).
 
     Returns:
@@ -25,19 +26,67 @@ def decode(
     Raises:
         FormatError: a row number out of range.
     """
-    count, cols = packed.shape
+    count = packed.shape[0]
+    device = packed.codes.device
+    first, numbers = 0, None
     if isinstance(rows, slice):
-        numbers = torch.arange(*rows.indices(count), device=packed.codes.device)
-        codes = packed.codes[rows] if (rows.step or 1) > 0 else packed.codes[numbers]
+        first, stop, step = rows.indices(count)
+        if step == 1:
+            n = max(0, stop - first)
+        else:
+            numbers = torch.tensor(range(*rows.indices(count)), dtype=torch.int64, device=device)
+            n = numbers.numel()
     else:
-        numbers = rows.reshape(-1).to(packed.codes.device, torch.int64)
-        if numbers.numel() and (int(numbers.min()) < 0 or int(numbers.max()) >= count):
+        numbers = rows.reshape(-1).to(device, torch.int64).contiguous()
+        n = numbers.numel()
+        if n and (int(numbers.min()) < 0 or int(numbers.max()) >= count):
             raise FormatError(f"row numbers must be 0 to {count - 1}")
-        codes = packed.codes[numbers]
-    index = unpack_codes(codes, packed.format.bits, cols).to(torch.int32)
+    if device.type == "cpu":
+        return _decode_core(packed, dtype, first if n else 0, n, numbers)
+    if numbers is None:
+        numbers = torch.arange(first, first + n, device=device)
+    return _decode_torch(packed, numbers).to(dtype)
+
+
+def _decode_core(
+    packed: PackedTensor, dtype: torch.dtype, first: int, n: int, numbers: Tensor | None
+) -> Tensor:
+    fmt = packed.format
+    rows, cols = packed.shape
+    direct = torch.bfloat16 if dtype == torch.bfloat16 else torch.float32
+    out = torch.empty(n, cols, dtype=direct)
+    block = {"row": cols, "tensor": rows * cols}.get(str(fmt.block)) or fmt.block
+    codes = packed.codes.detach()
+    _core.decode(
+        codes if codes.stride(-1) == 1 else codes.contiguous(),
+        bits=fmt.bits,
+        table=packed.table_values(),
+        scales=_raw(packed.scales),
+        offsets=None if packed.offsets is None else _raw(packed.offsets),
+        scale_type=fmt.scale,
+        scales_a_row=0 if packed.scales.ndim == 1 else packed.scales.shape[1],
+        block=block if isinstance(block, int) else 1,
+        flat=fmt.flat,
+        first=first,
+        numbers=numbers,
+        out=out.view(torch.uint16) if direct == torch.bfloat16 else out,
+        threads=torch.get_num_threads(),
+    )
+    return out.to(dtype)
+
+
+def _raw(scales: Tensor) -> Tensor:
+    """Scales as one run of float32 or of raw 16-bit patterns."""
+    flat = scales.detach().reshape(-1).contiguous()
+    return flat if flat.dtype == torch.float32 else flat.view(torch.uint16)
+
+
+def _decode_torch(packed: PackedTensor, numbers: Tensor) -> Tensor:
+    cols = packed.shape[1]
+    index = unpack_codes(packed.codes[numbers], packed.format.bits, cols).to(torch.int32)
     values = packed.table_values()[index]
-    if cols:
+    if cols and numbers.numel():
         values = values * spread_scales(packed.scales.float(), packed.format, numbers, cols)
         if packed.offsets is not None:
             values = values + spread_scales(packed.offsets.float(), packed.format, numbers, cols)
-    return values.to(dtype)
+    return values

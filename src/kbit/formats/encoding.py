@@ -43,7 +43,7 @@ def encode(weight: Tensor, fmt: WeightFormat, *, table: Tensor | None = None) ->
     entries = entries.to(weight.device)
     boundaries = (entries[1:].double() + entries[:-1].double()).div(2).float()
     step = max(1, SLICE_WEIGHTS // max(cols, 1))
-    for start in range(0, rows, step):
+    for start in range(0, rows if cols else 0, step):
         part = weight[start : start + step].float()
         scale = _spread(scales.float(), fmt, start, part.shape)
         if offsets is not None:

@@ -1,0 +1,25 @@
+"""Types of the C++ core (csrc/)."""
+
+from typing import Any
+
+def paths() -> list[str]: ...
+def path() -> str: ...
+def pack(codes: Any, bits: int, out: Any, threads: int = 1, path: str = "") -> None: ...
+def unpack(packed: Any, bits: int, out: Any, threads: int = 1, path: str = "") -> None: ...
+def decode(
+    codes: Any,
+    *,
+    bits: int,
+    table: Any,
+    scales: Any,
+    offsets: Any | None = None,
+    scale_type: str,
+    scales_a_row: int,
+    block: int,
+    flat: bool,
+    first: int = 0,
+    numbers: Any | None = None,
+    out: Any,
+    threads: int = 1,
+    path: str = "",
+) -> None: ...
