@@ -4,7 +4,7 @@ Jaccard similarity does not see that one text is a tenth of another; a held-out 
 training text would still be known by heart. Containment (Broder 1997) is shared over one's own shingles.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -12,7 +12,9 @@ from kbit.corpus.deduplicate import Deduplicated, Duplicate, shingle_hashes
 from kbit.corpus.document import Document
 
 
-def remove_contained(documents: Sequence[Document], *, threshold: float = 0.8, words: int = 5) -> Deduplicated:
+def remove_contained(
+    documents: Sequence[Document], *, threshold: float = 0.8, words: int = 5
+) -> Deduplicated:
     """Drop each document whose shingles mostly appear in one larger document. Exact, not sketched.
 
     Args:
@@ -46,3 +48,30 @@ def remove_contained(documents: Sequence[Document], *, threshold: float = 0.8, w
             dropped[i] = Duplicate(name=documents[i].name, kept=documents[holder].name, similarity=best)
     kept = [document for i, document in enumerate(documents) if i not in dropped]
     return Deduplicated(kept=kept, dropped=[dropped[i] for i in sorted(dropped)])
+
+
+def without_holders(
+    documents: Iterable[Document], texts: Iterable[Document], *, threshold: float = 0.8, words: int = 5
+) -> list[Document]:
+    """Leave out each document that holds most of one of the given texts.
+
+    Args:
+        documents: to choose from, training documents say.
+        texts: none of which may appear in them, held-out documents say.
+        threshold: share of a text's distinct shingles, in (0, 1], from which a document holds it.
+        words: length of a shingle in words.
+
+    >>> text = Document(name="text", text=" ".join(map(str, range(40, 60))))
+    >>> whole = Document(name="whole", text=" ".join(map(str, range(100))))
+    >>> without_holders([whole, Document(name="other", text="nothing of the kind")], [text])[0].name
+    'other'
+    """
+    wanted = [shingle_hashes(text.text, words) for text in texts]
+    everything = np.unique(np.concatenate(wanted)) if wanted else np.zeros(0, dtype=np.uint64)
+    kept = []
+    for document in documents:
+        found = np.intersect1d(shingle_hashes(document.text, words), everything, assume_unique=True)
+        shares = (len(np.intersect1d(found, w, assume_unique=True)) / len(w) for w in wanted)
+        if len(found) == 0 or max(shares, default=0.0) < threshold:
+            kept.append(document)
+    return kept

@@ -80,7 +80,9 @@ def deduplicate(documents: Iterable[Document], *, threshold: float = 0.8, words:
 
 def shingle_hashes(text: str, words: int = 5) -> _Hashes:
     """Sorted 64-bit hashes of the distinct shingles of a text; a shorter text is one shingle."""
-    codes = np.array([zlib.crc32(word.encode()) for word in _WORD.findall(text)], dtype=np.uint64)
+    found = _WORD.findall(text)
+    code_of = {word: zlib.crc32(word.encode()) for word in set(found)}
+    codes = np.array([code_of[word] for word in found], dtype=np.uint64)
     count = max(len(codes) - words + 1, 1)
     rolled = np.zeros(count, dtype=np.uint64)
     for offset in range(min(words, len(codes))):
@@ -89,8 +91,17 @@ def shingle_hashes(text: str, words: int = 5) -> _Hashes:
 
 
 def signature(shingles: _Hashes) -> _Hashes:
-    """The MinHash signature, [BANDS * ROWS]: the least of each of as many hash functions."""
-    return np.array([_mix(shingles ^ seed).min() for seed in _SEEDS], dtype=np.uint64)
+    """The MinHash signature, [BANDS * ROWS]: the least value of each of as many hash functions.
+
+    Shingles are hashes already; an odd multiplier and an addend each (mod 2^64) re-order them.
+    """
+    product = np.empty_like(shingles)
+    least = np.empty(BANDS * ROWS, dtype=np.uint64)
+    for i, (multiplier, addend) in enumerate(zip(_MULTIPLIERS, _ADDENDS, strict=True)):
+        np.multiply(shingles, multiplier, out=product)
+        np.add(product, addend, out=product)
+        least[i] = product.min()
+    return least
 
 
 def jaccard(a: _Hashes, b: _Hashes) -> float:
@@ -107,4 +118,5 @@ def _mix(x: _Hashes) -> _Hashes:
     return x ^ (x >> np.uint64(31))
 
 
-_SEEDS: _Hashes = _mix(np.arange(BANDS * ROWS, dtype=np.uint64))
+_MULTIPLIERS: _Hashes = _mix(np.arange(BANDS * ROWS, dtype=np.uint64)) | np.uint64(1)
+_ADDENDS: _Hashes = _mix(np.arange(1000, 1000 + BANDS * ROWS, dtype=np.uint64))

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class Document:
     """One text with a name; its size is its UTF-8 bytes.
 
-    >>> Document(name="greeting", text="你好\\n").bytes
-    7
+    >>> Document(name="greeting", text="你好").bytes
+    6
     """
 
     name: str

@@ -28,14 +28,18 @@ def read_documents(paths: Sequence[Path | str]) -> Iterator[Document]:
     roots = [Path(path) for path in paths]
     for root in roots:
         if not root.exists():
-            raise CorpusError(f"no such text: {root}. Give a .jsonl file, a plain text file, or a folder of them.")
+            raise CorpusError(
+                f"no such text: {root}. Give a .jsonl file, a plain text file, or a folder of them."
+            )
     for root in roots:
         if not root.is_dir():
             yield from _read_file(root, root.name)
             continue
         files = _files_below(root)
         if not files:
-            raise CorpusError(f"the folder {root} holds no files. Give a folder of .jsonl or plain text files.")
+            raise CorpusError(
+                f"the folder {root} holds no files. Give a folder of .jsonl or plain text files."
+            )
         for file in files:
             yield from _read_file(file, file.relative_to(root).as_posix())
 

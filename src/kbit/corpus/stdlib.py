@@ -32,7 +32,16 @@ from kbit.corpus.split import Split, position, split_by_hash
 HELD_OUT_SHARE = 0.07
 # Folders and files below the standard library that are no text to learn from.
 EXCLUDED_FOLDERS = frozenset(
-    {"site-packages", "dist-packages", "test", "tests", "idle_test", "encodings", "__pycache__", "lib-dynload"}
+    {
+        "site-packages",
+        "dist-packages",
+        "test",
+        "tests",
+        "idle_test",
+        "encodings",
+        "__pycache__",
+        "lib-dynload",
+    }
 )
 EXCLUDED_FILES = frozenset(
     {
@@ -44,7 +53,15 @@ EXCLUDED_FILES = frozenset(
         "usercustomize.py",
     }
 )
-EXCLUDED_PREFIXES = ("_sysconfigdata", "config-", "_test", "_xxtest", "_ctypes_test", "xxlimited", "xxsubtype")
+EXCLUDED_PREFIXES = (
+    "_sysconfigdata",
+    "config-",
+    "_test",
+    "_xxtest",
+    "_ctypes_test",
+    "xxlimited",
+    "xxsubtype",
+)
 # What C functions are bound to, as their signatures write it: `($self, x, /)`.
 _BOUND = re.compile(r"\(\$\w+(?:, /)?(?:, )?")
 
@@ -167,7 +184,7 @@ def _extension_module(name: str) -> ModuleType | None:
 
 
 def _entries(module: ModuleType, seen: set[str]) -> Iterator[str]:
-    """`name(signature)` and docstring of a module, its functions, its classes and their methods, once each."""
+    """Signature and docstring of a module, its functions, its classes and their methods, once each."""
     yield from _entry(module.__name__, module, seen)
     for name, value in sorted(vars(module).items()):
         if name.startswith("__") or not (callable(value) or inspect.isclass(value)):

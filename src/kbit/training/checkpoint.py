@@ -21,7 +21,6 @@ class Progress:
 
     run: str  # hash of everything that decides the losses
     step: int
-    loss_nats_sum: float
     wall_s: float
 
 
@@ -62,7 +61,9 @@ def load_checkpoint(
             record = json.loads((file.metadata() or {}).get("kbit", "{}"))
             tensors: dict[str, Tensor] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise TrainingError(f"the checkpoint {path} cannot be read ({error}). Remove it to start anew.") from error
+        raise TrainingError(
+            f"the checkpoint {path} cannot be read ({error}). Remove it to start anew."
+        ) from error
     if record.pop("version", None) != VERSION or record.get("run") != run:
         raise TrainingError(
             f"the checkpoint {path} belongs to another recipe, text or version of kbit. "

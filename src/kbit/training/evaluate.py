@@ -1,117 +1,80 @@
-"""Held-out code lengths of a model in training, and what they say about two models.
+"""What the rungs of a family know of the held-out text, and whether neighbours differ."""
 
-The same convention as `kbit.coders`: BOS before each document, not scored; every other token scored once,
-with at least half a window of context behind it once the document is longer than a window.
-"""
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
-import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-import torch
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
-
+from kbit.coders import CodeLengths, LanguageModelCoder
 from kbit.corpus.document import Document
-from kbit.training.loss import LN2
+from kbit.errors import TrainingError
+from kbit.information import gain
+from kbit.training.checkpoint import write_text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Scored:
-    """One document's code length."""
+class Neighbours:
+    """Two adjacent rungs on the same held-out documents."""
 
-    name: str
-    bits: float
-    bytes: int
-    tokens: int
+    smaller: str
+    larger: str
+    gain_bits_per_byte: float
+    """Bits per byte of the smaller rung minus those of the larger."""
+    standard_error: float | None
+    """Over documents, paired; None where there is but one."""
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Rate:
-    """Bits per byte as a ratio of sums, with its standard error over documents."""
-
-    bits_per_byte: float
-    standard_error: float
-    documents: int
+    @property
+    def standard_errors(self) -> float | None:
+        """The gain in units of its standard error."""
+        return None if not self.standard_error else self.gain_bits_per_byte / self.standard_error
 
 
-def score(
-    model: LlamaForCausalLM,
+def held_out_lengths(
+    model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
-    documents: Iterable[Document],
+    documents: Sequence[Document],
     *,
+    name: str,
     context: int,
-    batch_windows: int = 16,
-) -> list[Scored]:
-    """Code length of each document in bits.
+) -> list[CodeLengths]:
+    """Code length of each document under a model, windows advancing by half a context."""
+    coder = LanguageModelCoder(model, tokenizer, name=name, context=context)
+    return list(coder.code_lengths(documents))
+
+
+def compare_neighbours(lengths: Sequence[tuple[str, Sequence[CodeLengths]]]) -> list[Neighbours]:
+    """The gain of each rung over the one before it.
 
     Args:
-        model: any causal model with the tokenizer's vocabulary.
-        tokenizer: one that prefixes BOS.
-        documents: held-out text.
-        context: tokens of a window; windows advance by half of it.
-        batch_windows: windows run at once.
+        lengths: name and code lengths of each rung, smallest first, of the same documents.
     """
-    texts = list(documents)
-    encoded = [torch.tensor(tokenizer(d.text, verbose=False)["input_ids"]) for d in texts]
-    windows = [
-        (i, start, first) for i, ids in enumerate(encoded) for start, first in _windows(len(ids), context)
-    ]
-    # Long windows together: less padding, and the order changes no figure.
-    windows.sort(key=lambda w: -min(context, len(encoded[w[0]]) - 1 - w[1]))
-    nats = [0.0] * len(texts)
-    model.eval()
-    for begin in range(0, len(windows), batch_windows):
-        group = windows[begin : begin + batch_windows]
-        longest = min(context, len(encoded[group[0][0]]) - 1 - group[0][1])
-        inputs = torch.zeros((len(group), longest), dtype=torch.long)
-        targets = torch.zeros_like(inputs)
-        for row, (i, start, _) in enumerate(group):
-            ids = encoded[i][start : start + longest + 1]
-            inputs[row, : len(ids) - 1], targets[row, : len(ids) - 1] = ids[:-1], ids[1:]
-        with torch.no_grad():
-            logits = model(input_ids=inputs, use_cache=False).logits.float()
-            losses = torch.logsumexp(logits, -1) - logits.gather(2, targets[..., None])[..., 0]
-        for row, (i, start, first) in enumerate(group):
-            size = min(longest, len(encoded[i]) - 1 - start)
-            nats[i] += float(losses[row, first:size].double().sum())
-    return [
-        Scored(name=d.name, bits=n / LN2, bytes=d.bytes, tokens=len(ids) - 1)
-        for d, n, ids in zip(texts, nats, encoded, strict=True)
-    ]
-
-
-def _windows(tokens: int, context: int) -> list[tuple[int, int]]:
-    """Starts of windows over `tokens` tokens (BOS among them), and the first target scored in each.
-
-    >>> _windows(5, 8)
-    [(0, 0)]
-    >>> _windows(14, 8)
-    [(0, 0), (4, 4), (8, 4)]
-    """
-    targets, stride, found, done = tokens - 1, max(context // 2, 1), [], 0
-    start = 0
-    while done < targets:
-        found.append((start, done - start))
-        done = min(start + context, targets)
-        start += stride
+    found = []
+    for (smaller, before), (larger, after) in itertools.pairwise(lengths):
+        estimate = gain(after, before)
+        found.append(
+            Neighbours(
+                smaller=smaller,
+                larger=larger,
+                gain_bits_per_byte=estimate.value,
+                standard_error=estimate.standard_error,
+            )
+        )
     return found
 
 
-def rate(scored: Sequence[Scored]) -> Rate:
-    """Bits per byte of one model."""
-    return _ratio([s.bits for s in scored], [s.bytes for s in scored])
+def write_lengths(path: Path, lengths: Sequence[CodeLengths]) -> None:
+    """Write code lengths, one JSON object a line."""
+    write_text(path, "".join(json.dumps(asdict(item)) + "\n" for item in lengths))
 
 
-def difference(model: Sequence[Scored], other: Sequence[Scored]) -> Rate:
-    """Bits per byte of one model minus those of another, paired over the same documents."""
-    pairs = list(zip(model, other, strict=True))
-    return _ratio([a.bits - b.bits for a, b in pairs], [a.bytes for a, _ in pairs])
-
-
-def _ratio(numerators: Sequence[float], denominators: Sequence[int]) -> Rate:
-    """Ratio of sums; standard error sqrt(n / (n - 1) sum (x_i - r y_i)^2) / sum y over documents."""
-    count, size = len(numerators), sum(denominators)
-    ratio = math.fsum(numerators) / size
-    squares = math.fsum((x - ratio * y) ** 2 for x, y in zip(numerators, denominators, strict=True))
-    error = math.sqrt(count / (count - 1) * squares) / size if count > 1 else math.nan
-    return Rate(bits_per_byte=ratio, standard_error=error, documents=count)
+def read_lengths(path: Path) -> list[CodeLengths] | None:
+    """Read what `write_lengths` wrote; None where there is nothing."""
+    if not path.exists():
+        return None
+    try:
+        return [CodeLengths(**json.loads(line)) for line in path.read_text().splitlines()]
+    except (ValueError, TypeError) as error:
+        raise TrainingError(f"{path} is damaged ({error}). Remove it; it will be measured again.") from error

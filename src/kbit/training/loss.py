@@ -1,7 +1,7 @@
 """Cross-entropy over the vocabulary without ever holding the logits of a whole batch.
 
 Logits are most of a small model's memory traffic. Here they are made, used and dropped in slices, and their
-gradient is taken in the same visit, so a slice stays in the cache (the idea of Hsu et al. 2024, Liger Kernel).
+gradient is taken in the same visit, so a slice stays in the cache (as in Hsu et al. 2024, Liger Kernel).
 """
 
 import math
@@ -54,5 +54,5 @@ def sliced_cross_entropy(hidden: Tensor, head: Tensor, targets: Tensor, *, dtype
         targets: the tokens that follow, [tokens].
         dtype: of the matrix products; sums, softmax and loss are float32 or wider.
     """
-    loss: Tensor = _SlicedCrossEntropy.apply(hidden, head, targets, dtype)
+    loss: Tensor = _SlicedCrossEntropy.apply(hidden, head, targets, dtype)  # type: ignore[no-untyped-call]
     return loss

@@ -158,9 +158,19 @@ def _check(recipe: Recipe, path: Path) -> None:
     text, model, training = recipe.text, recipe.model, recipe.training
     rules = [
         (text.source in ("stdlib", "paths"), "text.source", text.source, '"stdlib" or "paths"'),
-        (bool(text.paths) == (text.source == "paths"), "text.paths", list(text.paths), "given if source is paths"),
+        (
+            bool(text.paths) == (text.source == "paths"),
+            "text.paths",
+            list(text.paths),
+            "given if source is paths",
+        ),
         (0 < text.held_out_share < 1, "text.held_out_share", text.held_out_share, "between 0 and 1"),
-        (recipe.tokenizer.vocabulary >= 512, "tokenizer.vocabulary", recipe.tokenizer.vocabulary, "512 or more"),
+        (
+            recipe.tokenizer.vocabulary >= 512,
+            "tokenizer.vocabulary",
+            recipe.tokenizer.vocabulary,
+            "512 or more",
+        ),
         (model.architecture == "llama", "model.architecture", model.architecture, '"llama"'),
         (model.context >= 8, "model.context", model.context, "8 or more"),
         (model.head_width > 0 and model.head_width % 2 == 0, "model.head_width", model.head_width, "even"),

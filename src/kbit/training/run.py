@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from transformers import LlamaForCausalLM
 from kbit.errors import TrainingError
 from kbit.training.architecture import config_of, new_model
 from kbit.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from kbit.training.log import StepLog
+from kbit.training.log import StepLog, read_log
 from kbit.training.loss import LN2, sliced_cross_entropy
 from kbit.training.memory import keep_freed_memory
 from kbit.training.pack import Stream
@@ -36,7 +37,8 @@ class Trained:
     steps: int
     tokens: int
     wall_s: float
-    prequential_bits: float
+    prequential_bits_per_byte: float
+    """Bits the run needed for what it saw before seeing it, over the first pass of the text."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,7 +64,7 @@ def tokens_per_step(recipe: Recipe) -> int:
 
 
 def run_identity(rung: Rung, recipe: Recipe, text_hash: str) -> str:
-    """Hash of all that decides a rung's losses: its row, the shared parts, the text. Other rungs do not count."""
+    """Hash of all that decides a rung's losses: its row, the shared parts and the text, not other rungs."""
     record = asdict(replace(recipe, name="", rungs=(replace(rung, name=""),)))
     record["training"].pop("checkpoint_steps")
     content = json.dumps({"recipe": record, "text": text_hash}, sort_keys=True)
@@ -111,14 +113,16 @@ def _train(
     model = new_model(config, seed=recipe.seed)
     optimizer = _optimizer(model, recipe)
     progress = load_checkpoint(folder / CHECKPOINT, model=model, optimizer=optimizer, run=identity)
-    progress = progress or Progress(run=identity, step=0, loss_nats_sum=0.0, wall_s=0.0)
+    progress = progress or Progress(run=identity, step=0, wall_s=0.0)
     body = torch.compile(model.model, dynamic=False) if part.compile else model.model
     model.train()
-    loss_sum, began = progress.loss_nats_sum, time.monotonic() - progress.wall_s
+    began = time.monotonic() - progress.wall_s
     with StepLog(folder / LOG, step=progress.step) as log:
         for step in range(progress.step, steps):
             if parent is not None and not parent.is_alive():
-                raise TrainingError(f"{rung.name}: the process that started this one is gone; run it again to resume.")
+                raise TrainingError(
+                    f"{rung.name}: the process that started this one is gone; run it again to resume."
+                )
             started = time.monotonic()
             rate = learning_rate(part, hidden=rung.hidden, step=step, steps=steps)
             for group in optimizer.param_groups:
@@ -128,13 +132,12 @@ def _train(
             norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), part.clip_norm))
             if not math.isfinite(loss) or not math.isfinite(norm):
                 raise TrainingError(
-                    f"{rung.name}: the loss is {loss} and the gradient's norm {norm} at step {step} of {steps}. "
+                    f"{rung.name}: at step {step} of {steps} the loss is {loss}, the gradient's norm {norm}. "
                     f"The last good checkpoint is {folder / CHECKPOINT}; lower training.learning_rate "
                     f"(here {rate:.2e}) or training.clip_norm."
                 )
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            loss_sum += loss
             took = time.monotonic() - started
             tokens = tokens_per_step(recipe)
             log.write(
@@ -147,18 +150,18 @@ def _train(
                 tokens_per_s=round(tokens / took, 1),
             )
             if (step + 1) % part.checkpoint_steps == 0 or step + 1 == steps:
-                progress = Progress(
-                    run=identity, step=step + 1, loss_nats_sum=loss_sum, wall_s=time.monotonic() - began
-                )
+                progress = Progress(run=identity, step=step + 1, wall_s=time.monotonic() - began)
                 save_checkpoint(folder / CHECKPOINT, model=model, optimizer=optimizer, progress=progress)
             if report is not None:
-                report(Step(rung=rung.name, step=step, steps=steps, loss_nats=loss, tokens_per_s=tokens / took))
+                report(
+                    Step(rung=rung.name, step=step, steps=steps, loss_nats=loss, tokens_per_s=tokens / took)
+                )
     return Trained(
         model=model,
         steps=steps,
         tokens=steps * tokens_per_step(recipe),
         wall_s=progress.wall_s,
-        prequential_bits=progress.loss_nats_sum * tokens_per_step(recipe) / LN2,
+        prequential_bits_per_byte=_prequential(read_log(folder / LOG), recipe, stream),
     )
 
 
@@ -177,6 +180,14 @@ def _backward(
         (loss / accumulation).backward()  # type: ignore[no-untyped-call]
         total += float(loss.detach()) / accumulation
     return total
+
+
+def _prequential(log: list[dict[str, Any]], recipe: Recipe, stream: Stream) -> float:
+    """Bits per byte of the first pass: each window is coded by the weights as they were before its step."""
+    windows = recipe.training.batch_windows * recipe.training.accumulation
+    first = [record["loss_nats"] for record in log[: max(1, stream.windows_per_epoch // windows)]]
+    nats_per_token = math.fsum(first) / len(first)
+    return nats_per_token / LN2 * len(stream.tokens) / stream.bytes
 
 
 def _optimizer(model: LlamaForCausalLM, recipe: Recipe) -> torch.optim.Optimizer:
@@ -198,5 +209,7 @@ def _alone(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise TrainingError(f"another process is training in {folder}. Wait for it or stop it.") from error
+            raise TrainingError(
+                f"another process is training in {folder}. Wait for it or stop it."
+            ) from error
         yield

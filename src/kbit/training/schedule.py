@@ -1,11 +1,13 @@
 """The learning rate of each step: warm-up, stable, decay (Hu et al. 2024, MiniCPM)."""
 
+import math
+
 from kbit.training.recipe import TrainingPart
 
 
 def peak_learning_rate(training: TrainingPart, hidden: int) -> float:
     """A rung's own peak: the recipe's, falling with the square root of the width."""
-    return training.learning_rate * (training.reference_hidden / hidden) ** 0.5
+    return training.learning_rate * math.sqrt(training.reference_hidden / hidden)
 
 
 def learning_rate(training: TrainingPart, *, hidden: int, step: int, steps: int) -> float:
