@@ -175,7 +175,7 @@ def window_plan(config: Any, *, context: int | None, stride: int | None) -> Wind
 
 
 def default_batch_size(device: torch.device) -> int | None:
-    """Windows run together where nothing is said: one on a CPU; None for as many as make about 4096 tokens."""
+    """Windows run together where nothing is said: one on a CPU; None for about 4096 tokens."""
     return 1 if device.type == "cpu" else None
 
 
