@@ -100,3 +100,16 @@ def _beside(out: Path, suffix: str) -> Path:
     path = out.parent / f".{out.name}.{secrets.token_hex(4)}.{suffix}"
     path.mkdir()
     return path
+
+
+def replace_file(file: Path, content: bytes) -> None:
+    """Write a file whole: under a temporary name, synced, renamed over what was there."""
+    temporary = file.parent / f".{file.name}.{secrets.token_hex(4)}.part"
+    try:
+        with temporary.open("wb") as handle:
+            handle.write(content)
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)

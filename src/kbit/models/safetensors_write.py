@@ -57,6 +57,10 @@ class SafetensorsWriter:
         finally:
             os.close(self._descriptor)
 
+    def abandon(self) -> None:
+        """Close without checking: what was written is about to be removed."""
+        os.close(self._descriptor)
+
     def _put(self, data: bytes | memoryview, offset: int) -> None:
         view, done = memoryview(data), 0
         while done < len(view):
@@ -72,7 +76,7 @@ class SafetensorsWriter:
         if kind is None:
             self.close()
         else:
-            os.close(self._descriptor)
+            self.abandon()
 
 
 def _layout(order: list[TensorSpec]) -> tuple[bytes, dict[str, int], int]:

@@ -1,0 +1,55 @@
+"""A model folder as the rest of kbit sees it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kbit.models.content import content_hash
+from kbit.models.locate import locate, read_config
+from kbit.models.record import LayerRecord
+from kbit.models.size import folder_records
+from kbit.models.skeleton import build_skeleton
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelFolder:
+    """A local folder with a model, k-bit or 16-bit; no weight is loaded.
+
+    Attributes:
+        path: the folder.
+        config: `config.json` as it stands.
+        records: what is packed, by layer; empty for a model that is not quantised.
+    """
+
+    path: Path
+    config: Mapping[str, Any]
+    records: Mapping[str, LayerRecord]
+
+    @property
+    def content_hash(self) -> str:
+        """Hash over tensors and config, independent of shards and file names (see `content_hash`)."""
+        return content_hash(self.path)
+
+    @property
+    def parameters(self) -> int:
+        """Weights of the architecture, a tied tensor once; the same at every k."""
+        return build_skeleton(self.path).parameters
+
+    @property
+    def body_parameters(self) -> int:
+        """Weights without embeddings (token and position tables) and output layer."""
+        return build_skeleton(self.path).body_parameters
+
+
+def open_model(path_or_id: str | Path) -> ModelFolder:
+    """Find a model and read what its config says.
+
+    Args:
+        path_or_id: a folder, or a hub id, which is downloaded if it is not in the hub's cache.
+
+    Raises:
+        ModelError: no such model, or a config that cannot be read.
+    """
+    path = locate(path_or_id)
+    return ModelFolder(path=path, config=read_config(path), records=folder_records(path))

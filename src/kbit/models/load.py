@@ -1,0 +1,108 @@
+"""Load a model or its tokeniser, k-bit or 16-bit, by folder or hub id."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kbit.errors import ModelError
+from kbit.models.checkpoint_names import match_names
+from kbit.models.content import tokenizer_files
+from kbit.models.locate import locate
+from kbit.models.safetensors_read import read_folder_tensors
+from kbit.models.size import folder_records
+from kbit.models.skeleton import build_skeleton
+from kbit.models.stored_parts import part_specs
+
+
+def load(path_or_id: str | Path, *, dtype: torch.dtype | None = None, device: str = "cpu") -> Any:
+    """Load a causal language model, ready to compute; kbit is registered with Transformers first.
+
+    Args:
+        path_or_id: a folder or a hub id.
+        dtype: to compute in; the model's own where None. Codes and scales keep theirs.
+        device: where to put it.
+
+    Returns:
+        The `PreTrainedModel`, in evaluation mode. A k-bit model holds no dense copy of a packed weight.
+
+    Raises:
+        ModelError: no such model, a truncated file, or tensors that do not fit the architecture.
+    """
+    from transformers import AutoModelForCausalLM
+
+    import kbit.hf
+
+    kbit.hf.register()
+    folder = locate(path_or_id)
+    check_tensors(folder)
+    model = AutoModelForCausalLM.from_pretrained(
+        folder,
+        dtype="auto" if dtype is None else dtype,
+        use_safetensors=True,
+        local_files_only=True,
+        trust_remote_code=False,
+    )
+    return model.to(device).eval()
+
+
+def check_tensors(folder: Path) -> None:
+    """Every parameter is there, with its shape: Transformers would only warn, and make random weights.
+
+    Raises:
+        ModelError: a tensor that is missing, unknown, or of another shape.
+    """
+    skeleton, tensors, records = build_skeleton(folder), read_folder_tensors(folder), folder_records(folder)
+    for record in records.values():
+        for spec in part_specs(record).values():
+            stored = tensors.tensors.get(spec.name)
+            if stored is None or stored.spec != spec:
+                found = (
+                    "is missing" if stored is None else f"is {stored.spec.dtype} {list(stored.spec.shape)}"
+                )
+                raise ModelError(
+                    f"{folder}: {spec.name} must be {spec.dtype} {list(spec.shape)} and {found}. The files "
+                    "do not fit config.json: quantise the model again."
+                )
+    parts = {spec.name for record in records.values() for spec in part_specs(record).values()}
+    names = match_names(skeleton.model, [n for n in tensors.tensors if n not in parts])
+    packed = {f"{name}.weight" for name in records}
+    packed |= {target for target, source in skeleton.tied.items() if source in packed}
+    missing = [name for name in names.missing if name not in packed]
+    if missing or names.unknown:
+        what = f"lacks {missing[0]}" if missing else f"has {names.unknown[0]}, which is unknown"
+        raise ModelError(
+            f"{folder}: {what} to {type(skeleton.model).__name__} ({len(missing)} tensors missing, "
+            f"{len(names.unknown)} unknown). Copy or download it again, or correct config.json."
+        )
+    wanted = skeleton.model.state_dict()
+    for name, target in names.parameters.items():
+        shape = tensors.tensors[name].spec.shape
+        if shape != tuple(wanted[target].shape):
+            raise ModelError(
+                f"{folder}: {name} is {list(shape)}, and config.json makes it "
+                f"{list(wanted[target].shape)}. Correct config.json, or download the model again."
+            )
+
+
+def load_tokenizer(path_or_id: str | Path) -> Any:
+    """Load a model's tokeniser.
+
+    Args:
+        path_or_id: a folder or a hub id.
+
+    Raises:
+        ModelError: no such model, or it has no tokeniser that Transformers can read.
+    """
+    from transformers import AutoTokenizer
+
+    folder = locate(path_or_id)
+    if not any(tokenizer_files(folder)):
+        raise ModelError(
+            f"{folder}: has no tokeniser (no tokenizer.json). Copy the tokeniser's files from the model it "
+            "was made from."
+        )
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (ValueError, OSError, KeyError, TypeError, ImportError) as error:
+        raise ModelError(f"{folder}: its tokeniser cannot be read: {error}") from error

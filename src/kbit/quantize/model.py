@@ -1,0 +1,215 @@
+"""A whole model to k bits, tensor by tensor."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kbit import __version__
+from kbit.errors import FormatError, ModelError
+from kbit.formats import WeightFormat, parse_format
+from kbit.models.atomic_folder import new_folder
+from kbit.models.load import check_tensors
+from kbit.models.locate import locate, read_config
+from kbit.models.record import Method
+from kbit.models.record_config import records_to_config
+from kbit.models.safetensors_read import FolderTensors, read_folder_tensors
+from kbit.models.size import StoredBits, stored_bits
+from kbit.models.skeleton import build_skeleton
+from kbit.models.write import MAX_SHARD_BYTES, FolderWriter, copy_tokenizer, write_config, write_readme
+from kbit.quantize.method import QuantizationMethod, method_named
+from kbit.quantize.plan import Choice, Kept, Plan, PlannedTensor, make_plan
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QuantizeReport:
+    """What was written.
+
+    Attributes:
+        out: the folder.
+        format, embeddings, head: as stored; None for what stayed in 16 bits.
+        method: how codes were chosen.
+        stored_bits: of body, embeddings and whole.
+        size_bytes: of all files of the folder.
+        packed_layers: how many weights are packed.
+        kept: weights that are not packed, and why.
+        untied: the source held the output layer apart although its config ties it; the new config does not.
+    """
+
+    out: Path
+    format: str
+    embeddings: str | None
+    head: str | None
+    method: Method
+    stored_bits: StoredBits
+    size_bytes: int
+    packed_layers: int
+    kept: tuple[Kept, ...]
+    untied: bool
+
+
+def quantize_model(
+    source: str | Path,
+    out: str | Path,
+    *,
+    format: str | WeightFormat,  # noqa: A002 (the word of the domain)
+    method: str = "nearest",
+    embeddings: str | WeightFormat | None = None,
+    head: str | WeightFormat | None = None,
+    keep: Sequence[str] = (),
+    overwrite: bool = False,
+    max_shard_bytes: int = MAX_SHARD_BYTES,
+    progress: Progress | None = None,
+) -> QuantizeReport:
+    """Write a model at k bits a weight, or a plain copy in bf16, fp16 or fp32.
+
+    Memory holds one tensor of the source and its codes. The folder appears whole or not at all.
+
+    Args:
+        source: a 16- or 32-bit model: a folder or a hub id.
+        out: the folder to write; it must not exist.
+        format: of linear layers, such as `nf4:b64`.
+        method: how codes are chosen; `nearest` is the only one that needs no text.
+        embeddings: format of the token embedding; None keeps 16 bits. A tied output layer follows it.
+        head: format of the output layer; None keeps 16 bits.
+        keep: layers to leave in 16 bits, by name or pattern (`*.down_proj`).
+        overwrite: replace a model folder at `out`.
+        max_shard_bytes: of one safetensors file; a larger model is split.
+        progress: called with tensors done, tensors in all, and the name of the next.
+
+    Raises:
+        FormatError: a format that does not exist or cannot hold a tensor.
+        UsageError: a method or a `keep` that does not exist.
+        ModelError: a source that is no 16-bit model, is damaged or holds NaN or infinite weights; an
+            `out` that exists or is the source; a full disk.
+    """
+    chosen = method_named(method)
+    choice = Choice(
+        format=_format(format),
+        embeddings=None if embeddings is None else _format(embeddings),
+        head=None if head is None else _format(head),
+        method=Method(name=chosen.name, version=chosen.version),
+        keep=tuple(keep),
+    )
+    folder, target = locate(source), Path(out).expanduser()
+    _check_places(folder, target)
+    config = dict(read_config(folder))
+    if config.get("quantization_config") is not None:
+        how = config["quantization_config"].get("quant_method", "an unknown method")
+        raise ModelError(f"{folder}: is quantised already ({how}). Start from its 16-bit version.")
+    skeleton, tensors = build_skeleton(folder), read_folder_tensors(folder)
+    plan = make_plan(folder, skeleton, tensors, choice)
+    if choice.format.is_packed and not plan.records:
+        raise ModelError(
+            f"{folder}: no layer of {type(skeleton.model).__name__} would be packed as {choice.format}. "
+            "kbit packs linear layers; ask for bf16 if a copy is what you want."
+        )
+    with new_folder(target, overwrite=overwrite, needed_bytes=plan.size_bytes) as temporary:
+        write_config(temporary, _new_config(config, plan, choice))
+        write_readme(temporary, str(choice.format), packed=bool(plan.records))
+        copy_tokenizer(folder, temporary)
+        _write_tensors(temporary, folder, tensors, plan, chosen, max_shard_bytes, progress)
+        check_tensors(temporary)
+        bits = stored_bits(temporary)
+        size_bytes = sum(p.stat().st_size for p in temporary.rglob("*") if p.is_file())
+    return QuantizeReport(
+        out=target,
+        format=str(choice.format),
+        embeddings=None if choice.embeddings is None else str(choice.embeddings),
+        head=None if choice.head is None else str(choice.head),
+        method=choice.method,
+        stored_bits=bits,
+        size_bytes=size_bytes,
+        packed_layers=len(plan.records),
+        kept=plan.kept,
+        untied=plan.untied,
+    )
+
+
+def _format(value: str | WeightFormat) -> WeightFormat:
+    return value if isinstance(value, WeightFormat) else parse_format(value)
+
+
+def _check_places(source: Path, out: Path) -> None:
+    here, there = source.resolve(), out.resolve()
+    if here == there:
+        raise ModelError(f"{out}: is the model that is read. Give another folder to write to.")
+    if here in there.parents or there in here.parents:
+        raise ModelError(
+            f"{out}: the folder read and the folder written lie in each other. Give another folder."
+        )
+
+
+def _new_config(config: dict[str, Any], plan: Plan, choice: Choice) -> dict[str, Any]:
+    kept = {spec.dtype for t in plan.tensors if t.record is None for spec in t.specs}
+    floating = sorted(str(d).removeprefix("torch.") for d in kept if d.is_floating_point)
+    config = {key: value for key, value in config.items() if key not in ("torch_dtype", "dtype")}
+    # Of two 16-bit types in one checkpoint bfloat16 is named: its range holds both.
+    config["dtype"] = floating[0] if floating else "bfloat16"
+    if plan.untied:
+        config["tie_word_embeddings"] = False
+    if plan.records:
+        config["quantization_config"] = records_to_config(plan.records, kbit_version=__version__)
+    return config
+
+
+def _write_tensors(
+    out: Path,
+    source: Path,
+    tensors: FolderTensors,
+    plan: Plan,
+    method: QuantizationMethod,
+    max_shard_bytes: int,
+    progress: Progress | None,
+) -> None:
+    with FolderWriter(out, plan.specs, max_shard_bytes=max_shard_bytes) as writer:
+        for done, planned in enumerate(plan.tensors):
+            if progress is not None:
+                progress(done, len(plan.tensors), planned.source)
+            weight = tensors.read(planned.source)
+            _check_finite(source, planned.source, weight)
+            if planned.record is None:
+                (spec,) = planned.specs
+                writer.write(spec.name, _cast(source, planned, weight, spec.dtype))
+            else:
+                if planned.record.transposed:
+                    weight = weight.T.contiguous()
+                try:
+                    packed = method.encode(weight, planned.record.format)
+                except FormatError as error:
+                    raise FormatError(f"{source}: tensor {planned.source!r}: {error}") from error
+                for part, tensor in packed.parts().items():
+                    writer.write(f"{planned.record.name}.{part}", tensor)
+            del weight
+        if progress is not None:
+            progress(len(plan.tensors), len(plan.tensors), "")
+
+
+def _check_finite(source: Path, name: str, weight: torch.Tensor) -> None:
+    if not weight.is_floating_point() or not weight.numel():
+        return
+    # The least and the greatest show any NaN or infinity, without a mask as large as the tensor.
+    low, high = weight.aminmax()
+    if torch.isfinite(low) and torch.isfinite(high):
+        return
+    flat = weight.reshape(-1)
+    first = int(torch.nonzero(~torch.isfinite(flat))[0])
+    index = [int(i) for i in torch.unravel_index(torch.tensor(first), weight.shape)]
+    raise ModelError(
+        f"{source}: tensor {name!r} holds {float(flat[first])} at {index}: such a model gives no numbers. "
+        "Download it again, or repair it; nothing was written."
+    )
+
+
+def _cast(source: Path, planned: PlannedTensor, weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    cast = weight.to(dtype)
+    if cast.is_floating_point() and cast.numel() and not torch.isfinite(torch.stack(cast.aminmax())).all():
+        raise ModelError(
+            f"{source}: tensor {planned.source!r} has weights of up to {float(weight.abs().max()):.4g}, "
+            f"beyond {dtype}. Ask for bf16 or fp32; nothing was written."
+        )
+    return cast
