@@ -6,6 +6,7 @@ Divergence runs models, so it loads torch, on first use.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from kbit.information.entropy_of_counts import Entropy, entropy
 from kbit.information.estimate import Estimate, paired_bootstrap
 from kbit.information.gain import bits_per_byte, bits_per_character, break_even_bytes, gain
 
@@ -15,11 +16,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Divergence",
+    "Entropy",
     "Estimate",
     "bits_per_byte",
     "bits_per_character",
     "break_even_bytes",
     "divergence",
+    "entropy",
     "gain",
     "paired_bootstrap",
 ]
