@@ -55,10 +55,15 @@ def advise(
         if advice.choices:
             console.print(table)
         for line in advice.reasons:
-            console.print(line, markup=False)
+            console.print(line, markup=False, soft_wrap=True)
         for item in advice.left_out:
-            console.print(f"left out: {item.model} {item.format}: {item.reason}", markup=False, style="dim")
+            console.print(
+                f"left out: {item.model} {item.format}: {item.reason}",
+                markup=False,
+                style="dim",
+                soft_wrap=True,
+            )
         for line in advice.assumptions:
-            console.print(f"- {line}", markup=False)
+            console.print(f"- {line}", markup=False, soft_wrap=True)
 
     return emit(advice.to_dict(), json=json, text=show)

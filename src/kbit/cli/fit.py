@@ -85,7 +85,7 @@ def _holdout(given: str) -> str | int | None:
 def _measured(
     rows: list[dict[str, Any]], roles: dict[str, str], text: str | None
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """A store's rows of one text and one baseline; the response is the gain unless a column says otherwise."""
+    """Rows of one text and one baseline; the response is the gain unless a column says otherwise."""
     from kbit.laws.table import RESPONSES
 
     if not any(role in RESPONSES for role in roles):

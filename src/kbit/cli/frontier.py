@@ -71,6 +71,6 @@ def frontier(
             pareto.add_row(point.model, point.label, f"{point.stored_bits:.4g}", f"{point.value:.4f}")
         console.print(pareto)
         for line in answer["assumptions"]:
-            console.print(f"- {line}", markup=False)
+            console.print(f"- {line}", markup=False, soft_wrap=True)
 
     return emit(answer, json=json, text=show)

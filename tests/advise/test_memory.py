@@ -1,0 +1,85 @@
+"""Memory, item by item, against figures worked out by hand and published ones."""
+
+import pytest
+
+from kbit.advise import memory_of
+from kbit.errors import UsageError
+from kbit.models.cache_facts import cache_facts
+
+LLAMA_2_7B = {
+    "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 32, "hidden_size": 4096,
+    "intermediate_size": 11008, "vocab_size": 32000, "max_position_embeddings": 4096,
+}  # fmt: skip
+LLAMA_3_8B = {**LLAMA_2_7B, "num_key_value_heads": 8, "intermediate_size": 14336, "vocab_size": 128256}
+
+
+def row(config, stored_bits=8e9, **more):
+    return {"stored_bits": stored_bits, **cache_facts(config), **more}
+
+
+def test_llama_2_7b_keeps_half_a_mebibyte_a_token():
+    # 2 (keys, values) x 32 layers x 4096 x 2 bytes = 524288: 2 GiB at 4096 tokens, as its papers say
+    memory = memory_of(row(LLAMA_2_7B), context=4096)
+    assert memory.kv_bytes_per_token == 524_288
+    assert memory.kv_bytes == 2 * 2**30
+    assert memory.weights_bytes == 1e9
+    assert memory.working_bytes == 4096 * (2 * 4096 + 3 * 11008) * 2 + 32000 * 8
+    assert memory.total_bytes == memory.weights_bytes + memory.kv_bytes + memory.working_bytes
+
+
+def test_grouped_heads_batch_and_cache_bits_scale_the_cache():
+    base = memory_of(row(LLAMA_2_7B), context=100)
+    assert memory_of(row(LLAMA_3_8B), context=100).kv_bytes == base.kv_bytes / 4
+    assert memory_of(row(LLAMA_2_7B), context=100, batch=3).kv_bytes == 3 * base.kv_bytes
+    assert memory_of(row(LLAMA_2_7B), context=100, batch=3).working_bytes == 3 * base.working_bytes
+    assert memory_of(row(LLAMA_2_7B), context=100, kv_bits=4).kv_bytes == base.kv_bytes / 4
+
+
+def test_sliding_layers_stop_growing_at_their_window_and_shared_layers_keep_nothing():
+    config = {
+        **LLAMA_2_7B,
+        "sliding_window": 512,
+        "layer_types": ["sliding_attention"] * 24 + ["full_attention"] * 8,
+    }
+    layer = 2 * 4096 * 2
+    assert memory_of(row(config), context=4096).kv_bytes == layer * (8 * 4096 + 24 * 512)
+    assert memory_of(row(config), context=256).kv_bytes == layer * 32 * 256
+    shared = {**LLAMA_2_7B, "num_kv_shared_layers": 12}
+    assert memory_of(row(shared), context=10).kv_bytes == layer * 20 * 10
+
+
+def test_gpt2_names_and_multi_query():
+    gpt2 = cache_facts({"model_type": "gpt2", "n_layer": 12, "n_head": 12, "n_embd": 768, "n_positions": 1024,
+                        "n_inner": None, "vocab_size": 50257})  # fmt: skip
+    assert (gpt2["layers"], gpt2["kv_heads"], gpt2["head_dim"], gpt2["intermediate_size"]) == (
+        12,
+        12,
+        64,
+        3072,
+    )
+    assert gpt2["max_context"] == 1024
+    falcon = cache_facts({"num_hidden_layers": 32, "num_attention_heads": 71, "hidden_size": 4544,
+                          "multi_query": True})  # fmt: skip
+    assert (falcon["kv_heads"], falcon["head_dim"]) == (1, 64)
+    assert falcon["vocab_size"] is None
+
+
+def test_gemma_and_qwen_sliding_patterns():
+    base = {"num_hidden_layers": 12, "num_attention_heads": 4, "hidden_size": 64, "sliding_window": 128}
+    assert cache_facts({**base, "sliding_window_pattern": 6})["sliding_layers"] == 10
+    assert cache_facts({**base, "use_sliding_window": False})["sliding_window"] is None
+    assert cache_facts({**base, "use_sliding_window": True, "max_window_layers": 9})["sliding_layers"] == 3
+    assert cache_facts({"text_config": base, "vision_config": {}})["layers"] == 12
+
+
+def test_a_missing_fact_is_unknown_memory_not_zero():
+    assert memory_of(row({"num_hidden_layers": 2}), context=10) is None
+    assert memory_of({**row(LLAMA_2_7B), "stored_bits": None}, context=10) is None
+
+
+@pytest.mark.parametrize(
+    "option", [{"context": 0}, {"context": 8, "batch": 0}, {"context": 8, "kv_bits": -1}]
+)
+def test_sizes_must_be_positive(option):
+    with pytest.raises(UsageError, match="must be positive"):
+        memory_of(row(LLAMA_2_7B), **option)
