@@ -25,8 +25,8 @@ class Study:
         baseline_texts: together, what baselines are fitted on: files, folders, or `ladder:train`.
         baselines: coders by name.
         methods: how codes are chosen.
-        seeds: for methods that draw at random.
-        embeddings: weight format of the embeddings; `head` that of an untied head.
+        embeddings: weight format of the embeddings beside a packed body, None for 16 bits; `head` that of
+            an output layer that is not tied to them.
         dtype: data type of the activations.
         against_16_bit: also compare each k-bit model with its 16-bit original, token by token.
         family: what the models' family is called; by default what their names share.
@@ -43,9 +43,8 @@ class Study:
     baseline_texts: tuple[str, ...] = ()
     baselines: tuple[str, ...] = ("kneser-ney-6", "unigram", "uniform")
     methods: tuple[str, ...] = ("nearest",)
-    seeds: tuple[int, ...] = (0,)
-    embeddings: str = "bf16"
-    head: str = "bf16"
+    embeddings: str | None = None
+    head: str | None = None
     dtype: str = "float32"
     against_16_bit: bool = True
     family: str | None = None
@@ -76,7 +75,6 @@ KEYS = tuple(
         ("baseline_texts", "texts", False, ""),
         ("baselines", "texts", False, ""),
         ("methods", "texts", False, ""),
-        ("seeds", "counts", False, ""),
         ("embeddings", "text", False, ""),
         ("head", "text", False, ""),
         ("dtype", "text", False, ""),
@@ -90,7 +88,6 @@ KEYS = tuple(
 _KINDS = {
     "text": "a text in quotes",
     "texts": 'a list of texts, such as ["a", "b"]',
-    "counts": "a list of whole numbers, such as [0, 1]",
     "flag": "true or false",
     "size": "a whole number from 1",
 }
@@ -153,26 +150,22 @@ def _study(content: Mapping[str, Any], source: str, file: Path) -> Study:
 
 
 def _checked(value: Any, key: Key, place: str) -> Any:
-    def is_count(v: Any) -> bool:
-        return isinstance(v, int) and not isinstance(v, bool) and v >= 0
-
     wanted = f"{place}: {key.name} must be {_KINDS[key.kind]}, not {value!r}."
-    if key.kind in {"texts", "counts"}:
-        fits = is_count if key.kind == "counts" else (lambda v: isinstance(v, str) and v.strip() != "")
-        if not isinstance(value, list) or not all(fits(v) for v in value):
+    if key.kind == "texts":
+        if not isinstance(value, list) or not all(isinstance(v, str) and v.strip() for v in value):
             raise StudyError(wanted)
         if not value and key.name not in _MAY_BE_EMPTY:
             raise StudyError(
                 f"{place}: {key.name} is empty, so there is nothing to measure. Name at least one."
             )
-        twice = sorted({str(v) for v in value if value.count(v) > 1})
+        twice = sorted({v for v in value if value.count(v) > 1})
         if twice:
             raise StudyError(f"{place}: {key.name} names {', '.join(twice)} twice. Name each once.")
         return tuple(value)
     fits_one = {
         "text": isinstance(value, str) and bool(value.strip()),
         "flag": isinstance(value, bool),
-        "size": is_count(value) and value >= 1,
+        "size": isinstance(value, int) and not isinstance(value, bool) and value >= 1,
     }
     if not fits_one[key.kind]:
         raise StudyError(wanted)

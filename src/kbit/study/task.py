@@ -18,18 +18,19 @@ class ModelSource:
 
     Attributes:
         path: its folder or hub id.
-        format: weight format of the body; `embeddings` and `head` theirs.
-        method: how codes are chosen, with `seed` where it draws at random.
+        format: weight format of the body; `embeddings` and `head` theirs, None for 16 bits.
+        method: how codes are chosen; None where the format is not packed.
+        reference: the format of the 16-bit model it may be compared with.
         dtype: data type of the activations.
         context, stride, batch_size: how the text is read.
     """
 
     path: str
     format: str
-    embeddings: str
-    head: str
-    method: str
-    seed: int
+    embeddings: str | None
+    head: str | None
+    method: str | None
+    reference: str
     dtype: str
     context: int
     stride: int

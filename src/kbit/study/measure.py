@@ -1,0 +1,148 @@
+"""Carrying tasks out here: models are loaded, quantised and read the text."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Self
+
+from kbit.coders import CodeLengths, Coder, baseline
+from kbit.errors import StudyError
+from kbit.store import Costs, Part
+from kbit.study.build import ModelShelf
+from kbit.study.memory import peak_memory_bytes, reset_peak
+from kbit.study.task import CoderSource, Measured, ModelSource, Task
+from kbit.study.workspace import workspace
+
+if TYPE_CHECKING:
+    from kbit.information import Divergence
+
+
+class Measurer:
+    """Measures tasks one by one; keeps what the next task is likely to need.
+
+    That is a 16-bit model, one k-bit model beside it, and one fitted baseline: tasks come in such an order
+    that each is made once. To be used as a context: the folder for k-bit models goes at its end.
+    """
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._shelf: ModelShelf | None = None
+        self._coder: tuple[CoderSource, Coder] | None = None
+
+    def __enter__(self) -> Self:
+        self._shelf = ModelShelf(self._stack.enter_context(workspace()))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._shelf = None
+        self._stack.close()
+
+    def __call__(self, task: Task) -> Measured:
+        """Measure one task.
+
+        Raises:
+            KbitError: the model, format or coder cannot do what is asked.
+        """
+        if isinstance(task.source, CoderSource):
+            coder = self._baseline(task.source)
+            return _timed(lambda: _text_parts(list(coder.code_lengths(task.text.documents))))
+        if self._shelf is None:
+            raise StudyError("a Measurer works within `with Measurer() as measure:`.")
+        shelf, source = self._shelf, task.source
+        model, tokenizer = shelf.model(source), shelf.tokenizer(source)
+        if task.probe.against is None:
+            return _timed(lambda: _code_lengths(task, source, model, tokenizer))
+        reference = shelf.reference(source)
+        return _timed(lambda: _divergence(task, source, model, reference, tokenizer))
+
+    def _baseline(self, source: CoderSource) -> Coder:
+        if self._coder is None or self._coder[0] != source:
+            self._coder = None  # the old one goes before the new one is fitted
+            self._coder = source, baseline(source.name, source.text.documents if source.text else None)
+        return self._coder[1]
+
+
+def _code_lengths(
+    task: Task, source: ModelSource, model: object, tokenizer: object
+) -> Mapping[str, Sequence[Part]]:
+    from kbit.coders import LanguageModelCoder
+
+    coder = LanguageModelCoder(
+        model,
+        tokenizer,
+        name=task.subject.labels.name,
+        context=source.context,
+        stride=source.stride,
+        batch_size=source.batch_size,
+    )
+    return _text_parts(list(coder.code_lengths(task.text.documents)))
+
+
+def _divergence(
+    task: Task, source: ModelSource, model: object, reference: object, tokenizer: object
+) -> Mapping[str, Sequence[Part]]:
+    from kbit.information import divergence
+
+    found: Divergence = divergence(
+        model,
+        reference,
+        tokenizer,
+        task.text.documents,
+        context=source.context,
+        stride=source.stride,
+        batch_size=source.batch_size,
+    )
+
+    def parts(figure: Callable[[int], tuple[float, float]]) -> tuple[Part, ...]:
+        return tuple(
+            Part(
+                document=document.name,
+                numerator=figure(i)[0],
+                denominator=figure(i)[1],
+                bytes=document.bytes,
+                characters=document.characters,
+                tokens=found.documents[i].tokens,
+            )
+            for i, document in enumerate(task.text.documents)
+        )
+
+    of = found.documents
+    return {
+        "kl_bits_per_byte": parts(lambda i: (of[i].kl_bits, of[i].bytes)),
+        "top1_agreement": parts(lambda i: (of[i].agreed, of[i].tokens)),
+    }
+
+
+def _text_parts(lengths: Sequence[CodeLengths]) -> Mapping[str, Sequence[Part]]:
+    return {
+        "bits_per_byte": tuple(
+            Part(
+                document=c.document,
+                numerator=c.bits,
+                denominator=c.bytes,
+                bytes=c.bytes,
+                characters=c.characters,
+                tokens=c.tokens,
+                bytes_lost=c.bytes_lost,
+            )
+            for c in lengths
+        )
+    }
+
+
+def _timed(measure: Callable[[], Mapping[str, Sequence[Part]]]) -> Measured:
+    """What a measurement gives and takes; loading and quantising are not counted."""
+    import torch
+
+    observed = reset_peak()
+    begun = time.perf_counter()
+    parts = measure()
+    return Measured(
+        parts=parts,
+        costs=Costs(
+            wall_s=time.perf_counter() - begun,
+            peak_memory_bytes=peak_memory_bytes() if observed else None,
+            device="cpu",
+            threads=torch.get_num_threads(),
+        ),
+    )
