@@ -37,7 +37,7 @@ def _one(label: str, fit: Fit) -> Html:
     d = fit.diagnostics
     return join(
         tag("h3", label),
-        tag("p", f"{fit.form.title} (", fit.form.citation, "): ", tag("code", fit.form.formula), class_="note"),
+        tag("p", f"{fit.form.title} ({fit.form.citation}): ", tag("code", fit.form.formula), class_="note"),
         _parameters(fit),
         _held_out(fit.held_out),
         _warnings(fit.warnings),
@@ -110,9 +110,9 @@ def _held_out(held: HeldOut | None) -> Html:
         tag(
             "p",
             f"Fitted again without {listed(list(held.models))} ({figures(held.extrapolation, 2)} times the "
-            f"largest size left) and asked to predict it: mean miss {number(held.mean_absolute_miss)} bits per "
-            f"byte ({held.mean_absolute_relative_miss:.2%} of what was measured); {within} of {len(held.rows)} "
-            "measurements inside their 95% prediction interval.",
+            f"largest size left) and asked to predict it: mean miss {number(held.mean_absolute_miss)} bits "
+            f"per byte ({held.mean_absolute_relative_miss:.2%} of what was measured); "
+            f"{within} of {len(held.rows)} measurements inside their 95% prediction interval.",
         ),
         _scroll(tag("table", tag("thead", tag("tr", head)), tag("tbody", body)), "Held-out test"),
     )

@@ -78,13 +78,14 @@ def _page(
     points = found.of_text(text)
     baseline = found.headline_baseline
     says = headline(points)
-    charts: dict[str, Any] = {
-        "gain": main_chart(points, fits, baseline=baseline),
-        "bits_per_byte": bits_per_byte_chart(points, [b for b in found.baselines if b.text == text]),
-    }
+    gain = main_chart(points, fits, baseline=baseline) if any(p.gain is not None for p in points) else None
     divergence = divergence_chart(points)
-    if divergence is not None:
-        charts["divergence"] = divergence
+    drawn = {
+        "gain": gain,
+        "bits_per_byte": bits_per_byte_chart(points, [b for b in found.baselines if b.text == text]),
+        "divergence": divergence,
+    }
+    charts = {name: spec for name, spec in drawn.items() if spec is not None}
     items = None if advice is None else _advice_data(rows, advice, text=text)
     known = None if items is None else [i for i in items["items"] if i["memory"] is not None]
     body = [
@@ -94,9 +95,7 @@ def _page(
             baseline=baseline,
             has_law=any(f.form.levels_input is not None for f in fits.values()),
             frontier=frontier_keys(points),
-            picture=static_svg(
-                charts["gain"], config_of(points, "light") | {"background": THEMES["light"].ground}
-            ),
+            picture=None if gain is None else static_svg(gain, config_of(points, "light")),
         ),
         _advice(advice, items) if advice and known else None,
         sections.by_k_section(points, has_divergence=divergence is not None),

@@ -1,6 +1,5 @@
 """A chart as PNG or SVG, through vl-convert: no browser, no network."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,8 +58,9 @@ def static_svg(spec: Spec, config: dict[str, Any]) -> Html:
     """A chart as an SVG element, for a reader without JavaScript."""
     import vl_convert
 
-    sized = json.loads(json.dumps(spec)) | {"width": WIDTH}
-    return Html(vl_convert.vegalite_to_svg(sized, config=config))
+    # A reader without scripts may read by night: the picture brings its own ground.
+    config = config | {"background": THEMES["light"].ground}
+    return Html(vl_convert.vegalite_to_svg(spec | {"width": WIDTH}, config=config))
 
 
 def main_chart(

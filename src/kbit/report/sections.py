@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Sequence
 
 from kbit.advise import Advice
+from kbit.advise.advice import readable
 from kbit.report.headline import Headline
 from kbit.report.html import Html, join, tag
 from kbit.report.palette import step_of
 from kbit.report.points import Point, Points, k_label, models_by_size
-from kbit.report.words import bits_in_words, bytes_in_words, listed, number
+from kbit.report.words import bits_in_words, listed, number
 
 
 def opening(title: str, found: Headline, *, studies: str, contents: Sequence[tuple[str, str]]) -> Html:
@@ -25,8 +26,11 @@ def opening(title: str, found: Headline, *, studies: str, contents: Sequence[tup
 
 def chart(name: str, *, label: str, fallback: Html | None = None) -> Html:
     """A place for a chart. `label` says in words what it shows; `fallback` is there without JavaScript."""
-    place = tag("div", role="img", class_="chart", data_chart=name, aria_label=label)
-    return join(place, tag("noscript", fallback) if fallback else None)
+    # The inner place is Vega-Embed's, which writes a role and a label of its own on it.
+    place = tag("div", class_="chart", data_chart=name, aria_hidden="true")
+    return join(
+        tag("div", place, role="img", aria_label=label), tag("noscript", fallback) if fallback else None
+    )
 
 
 def gain_section(
@@ -36,9 +40,16 @@ def gain_section(
     baseline: str | None,
     has_law: bool,
     frontier: Sequence[str],
-    picture: Html,
+    picture: Html | None,
 ) -> Html:
-    """The main figure."""
+    """The main figure; without a gain to draw, a sentence that says so."""
+    if not any(p.gain is not None for p in points):
+        nothing = (
+            "No model here has a gain over a baseline: measure with a baseline text to draw this figure."
+        )
+        return tag(
+            "section", tag("h2", "Gain against bits stored"), tag("p", nothing), id="gain", class_="first"
+        )
     models = models_by_size(points)
     gains = [p.gain for p in points if p.gain is not None]
     ks = sorted({p.k for p in points})
@@ -369,7 +380,7 @@ def assumptions_section(advice: Advice | None, found: Headline, pairs: Iterable[
 def memory_in_words(advice: Advice) -> tuple[str, float]:
     """The unit in which a memory is best written, and the number."""
     size_bytes = advice.memory_gib * 2**30
-    unit = bytes_in_words(size_bytes).split()[-1]
+    unit = readable(size_bytes).split()[-1]
     widths = {"TiB": 2**40, "GiB": 2**30, "MiB": 2**20, "KiB": 2**10}
     if unit not in widths:
         unit = "KiB"
