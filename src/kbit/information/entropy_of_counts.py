@@ -59,8 +59,9 @@ def entropy(counts: ArrayLike, estimator: str = "grassberger", *, support: int |
             not set it.
 
     Returns:
-        The entropy, with a 95% interval that speaks of the draw (its variance, to first order), not of the
-        bias: for that there is a warning where the sample is too small.
+        The entropy, not below zero (a correction may overshoot), with a 95% interval that speaks of the draw
+        (its variance, to first order), not of the bias: for that there is a warning where the sample is too
+        small.
 
     Raises:
         UsageError: no such estimator, no draws, negative counts, or a support that is missing or too small.
@@ -85,7 +86,7 @@ def entropy(counts: ArrayLike, estimator: str = "grassberger", *, support: int |
     variance = max(0.0, float(p @ np.log(p) ** 2 - (p @ np.log(p)) ** 2)) / n.sum()
     if row is ESTIMATORS["nsb"] and support is not None:
         variance = nsb_moments(n, support)[1]
-    bits, error = nats / LN2, math.sqrt(variance) / LN2
+    bits, error = max(0.0, nats / LN2), math.sqrt(variance) / LN2
     return Entropy(
         bits=bits,
         standard_error=error,
