@@ -99,6 +99,12 @@ def power(base: Dual | Array, exponent: Dual) -> Dual:
     return exp(exponent * np.log(base))
 
 
+def minimum(x: Dual, limit: Array | float) -> Dual:
+    """The smaller of x and a constant; the constant's side has no slope."""
+    below = x.value <= limit
+    return Dual(np.minimum(x.value, limit), {i: np.where(below, s, 0.0) for i, s in x.slopes.items()})
+
+
 def softplus(x: Dual) -> Dual:
     """log(1 + e**x), without overflow."""
     return x._map(np.logaddexp(0.0, x.value), 0.5 * (1.0 + np.tanh(0.5 * x.value)))

@@ -65,7 +65,7 @@ def minimise(
     *,
     which: NDArray[np.intp] | None = None,
     fixed: NDArray[np.bool_] | None = None,
-    max_iterations: int = 300,
+    max_iterations: int = 200,
     tolerance: float = 1e-11,
 ) -> Optima:
     """Descend from every start.
@@ -256,7 +256,7 @@ class _Descent:
         value = self.value[index].copy()
         pull = self.gradient[index].copy()
         moved = np.zeros(index.size, dtype=bool)
-        for _ in range(25):
+        for _ in range(12):
             todo = np.flatnonzero(~moved)
             if todo.size == 0:
                 break
@@ -268,7 +268,7 @@ class _Descent:
             good = np.isfinite(height) & enough & np.isfinite(lean).all(axis=1)
             won = todo[good]
             candidate[won], value[won], pull[won], moved[won] = trial[good], height[good], lean[good], True
-            length[todo[~good]] *= 0.3
+            length[todo[~good]] *= 0.2
         return candidate, value, pull, moved
 
     @staticmethod

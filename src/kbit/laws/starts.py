@@ -39,12 +39,13 @@ def project(problem: Problem, points: Array) -> Array:
         return model.search(values)
     scale = np.abs(problem.response) if problem.loss.is_log else np.ones_like(problem.response)
     root = np.sqrt(problem.weights) / scale
-    basis = _basis(problem, model.search(values), linear) * root
+    basis, rest = _basis(problem, model.search(values), linear)
+    basis = basis * root
     # Terms differ by tens of orders of magnitude (N^-0.3 beside 1): columns are brought to length one first.
     length = np.sqrt((basis * basis).sum(axis=-1, keepdims=True))
     unit = basis / np.where(length > 0, length, 1.0)
     gram = np.matmul(unit, unit.transpose(0, 2, 1)) + 1e-10 * np.eye(unit.shape[1])
-    right = np.matmul(unit, (problem.response * root)[:, None])[:, :, 0]
+    right = np.matmul(unit, ((problem.response - rest) * root)[:, :, None])[:, :, 0]
     coefficients = np.linalg.solve(gram, right[:, :, None])[:, :, 0] / length[:, :, 0]
     positive = np.array([p.log for p, is_linear in zip(model.parameters, linear, strict=True) if is_linear])
     # A positive term that least squares would make negative starts as a hundredth of the response.
@@ -53,8 +54,8 @@ def project(problem: Problem, points: Array) -> Array:
     return model.search(values)
 
 
-def _basis(problem: Problem, theta: Array, linear: NDArray[np.bool_]) -> Array:
-    """What multiplies each linear parameter, [points, linear parameters, rows]."""
+def _basis(problem: Problem, theta: Array, linear: NDArray[np.bool_]) -> tuple[Array, Array]:
+    """Factors of the linear parameters [points, linear parameters, rows], and the rest [points, rows]."""
     with np.errstate(all="ignore"):
         predicted = problem.model.predict(theta, problem.columns)
     shape = (theta.shape[0], problem.rows)
@@ -63,7 +64,8 @@ def _basis(problem: Problem, theta: Array, linear: NDArray[np.bool_]) -> Array:
         slope = predicted.slopes.get(int(i))
         # values of linear parameters are 1 here, where the slope in a logarithm equals the slope in the value
         rows.append(np.zeros(shape) if slope is None else np.broadcast_to(slope, shape))
-    return np.stack(rows, axis=1)
+    basis = np.stack(rows, axis=1)
+    return basis, predicted.value - basis.sum(axis=1)
 
 
 def spread_starts(problem: Problem, best: Array, *, count: int, seed: int, width: float = 0.5) -> Array:

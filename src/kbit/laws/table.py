@@ -22,6 +22,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "stored_bits": ("stored_bits",),
     "bits": ("format_bits", "k", "bits", "w_bits"),
     "mse": ("mse", "gaussian_mse"),
+    "loss": ("loss", "bits_per_byte"),
     "model": ("model", "run"),
     "standard_error": ("standard_error", "gain_standard_error"),
     "weight": ("weight",),
@@ -197,7 +198,11 @@ def read(form: Form, table: Table, columns: Mapping[str, str] | None = None) -> 
                 f"Say which one: --column {item.role}=COLUMN. The table has: {', '.join(source)}."
             )
         roles[item.role] = column
-    response_role, response_column = _response(given, source, taken=set(roles.values()))
+    response_role, response_column = _response(
+        {role: column for role, column in given.items() if role not in roles},
+        source,
+        taken=set(roles.values()),
+    )
     model_column = given.get("model") or next((a for a in ALIASES["model"] if a in source), None)
     error_column = given.get("standard_error")
     weight_column = given.get("weight")
@@ -292,10 +297,12 @@ def _expand_levels(form: Form, inputs: dict[str, Array], keep: NDArray[np.bool_]
 def direction_of(form: Form, data: Data, direction: Direction | None) -> Direction:
     """Which way the response goes: as told, by its name, or by its rank correlation with size."""
     chosen = direction
-    if chosen is None and data.response_role in RISING:
-        chosen = "rising"
-    if chosen is None and data.response_role in FALLING:
-        chosen = "falling"
+    # As a loss grows, models get worse: what rises with size falls with it.
+    by_loss = form.inputs[0].role == "loss"
+    if chosen is None and data.response_role in (*RISING, *FALLING):
+        chosen = "rising" if (data.response_role in RISING) != by_loss else "falling"
+    if chosen is None and len(form.directions) == 1:
+        chosen = form.directions[0]
     if chosen is None:
         ranks = np.argsort(np.argsort(data.columns[form.inputs[0].role])).astype(np.float64)
         heights = np.argsort(np.argsort(data.response)).astype(np.float64)
