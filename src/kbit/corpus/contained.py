@@ -33,16 +33,17 @@ def remove_contained(
     distinct, counts = np.unique(np.concatenate(shingles), return_counts=True)
     common = distinct[counts > 1]
     dropped: dict[int, Duplicate] = {}
-    # From the smallest up: what is dropped is always held by something larger that is judged later.
+    # From the smallest up: what is dropped is held by something larger, which is judged later.
+    # Of equal shares the largest holder is named.
     for i in sorted(range(len(documents)), key=lambda k: (len(shingles[k]), k)):
         own = np.intersect1d(shingles[i], common, assume_unique=True)
         if len(own) < threshold * len(shingles[i]):
             continue
-        best, holder = 0.0, -1
+        best, holder = 0.0, i
         for j, other in enumerate(shingles):
             if j != i and j not in dropped and len(other) >= len(shingles[i]):
                 share = len(np.intersect1d(own, other, assume_unique=True)) / len(shingles[i])
-                if share > best:
+                if (share, len(other)) > (best, len(shingles[holder])):
                     best, holder = share, j
         if best >= threshold:
             dropped[i] = Duplicate(name=documents[i].name, kept=documents[holder].name, similarity=best)

@@ -12,22 +12,19 @@ build has the same modules.
 """
 
 import contextlib
-import importlib
-import importlib.machinery
-import importlib.util
-import inspect
-import re
+import json
+import subprocess
 import sys
 import sysconfig
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
+from kbit.corpus import docstrings
 from kbit.corpus.contained import remove_contained
 from kbit.corpus.deduplicate import Deduplicated, deduplicate
 from kbit.corpus.document import Document
-from kbit.corpus.split import Split, position, split_by_hash
+from kbit.corpus.split import Split, split_by_hash
+from kbit.errors import CorpusError
 
 HELD_OUT_SHARE = 0.07
 # Folders and files below the standard library that are no text to learn from.
@@ -62,8 +59,6 @@ EXCLUDED_PREFIXES = (
     "xxlimited",
     "xxsubtype",
 )
-# What C functions are bound to, as their signatures write it: `($self, x, /)`.
-_BOUND = re.compile(r"\(\$\w+(?:, /)?(?:, )?")
 
 
 def stdlib_documents() -> list[Document]:
@@ -71,10 +66,10 @@ def stdlib_documents() -> list[Document]:
     return [*_topics(), *_sources(), *_docstrings()]
 
 
-def stdlib_text() -> Deduplicated:
+def stdlib_text(*, threshold: float = 0.8) -> Deduplicated:
     """The documents of the running Python without duplicates, near duplicates and parts of others."""
-    unlike = deduplicate(stdlib_documents())
-    whole = remove_contained(unlike.kept)
+    unlike = deduplicate(stdlib_documents(), threshold=threshold)
+    whole = remove_contained(unlike.kept, threshold=threshold)
     return Deduplicated(kept=whole.kept, dropped=[*unlike.dropped, *whole.dropped])
 
 
@@ -99,37 +94,6 @@ def split_key(document: Document) -> str:
     return ".".join(parts)
 
 
-def excerpts(
-    documents: list[Document], *, total_bytes: int = 65_536, document_bytes: int = 1_600
-) -> list[Document]:
-    """A small test text: the beginnings of many documents, each cut at the end of a line.
-
-    Documents are taken in the order of their hash, so that all kinds appear, and until the total is reached.
-
-    Args:
-        documents: held-out documents.
-        total_bytes: the most UTF-8 bytes in all.
-        document_bytes: the most of one document.
-    """
-    chosen: list[Document] = []
-    left = total_bytes
-    for document in sorted(documents, key=lambda d: position("excerpt/" + d.name)):
-        text = _cut_at_line(document.text, min(document_bytes, left))
-        if len(text.encode()) >= min(256, left):
-            chosen.append(Document(name=document.name, text=text))
-            left -= chosen[-1].bytes
-        if left < 64:
-            break
-    return sorted(chosen, key=lambda d: d.name)
-
-
-def _cut_at_line(text: str, most_bytes: int) -> str:
-    content = text.encode()
-    if len(content) <= most_bytes:
-        return text
-    return content[: content.rfind(b"\n", 0, most_bytes) + 1].decode()
-
-
 def _topics() -> Iterator[Document]:
     from pydoc_data.topics import topics
 
@@ -152,56 +116,14 @@ def _sources() -> Iterator[Document]:
 
 
 def _docstrings() -> Iterator[Document]:
-    seen: set[str] = set()
-    for name in sorted(sys.stdlib_module_names):
-        module = _extension_module(name)
-        if module is None:
-            continue
-        entries = list(_entries(module, seen))
-        if entries:
-            yield Document(name=f"builtins/{name}", text="\n\n".join(entries) + "\n")
-
-
-def _extension_module(name: str) -> ModuleType | None:
-    """The module, if it is written in C and can be imported here without effects."""
-    if name.startswith(EXCLUDED_PREFIXES) or name in EXCLUDED_FOLDERS:
-        return None
-    try:
-        spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError):
-        return None
-    in_c = spec is not None and (
-        spec.origin == "built-in" or isinstance(spec.loader, importlib.machinery.ExtensionFileLoader)
-    )
-    if not in_c:
-        return None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return importlib.import_module(name)
-        except ImportError:
-            return None
-
-
-def _entries(module: ModuleType, seen: set[str]) -> Iterator[str]:
-    """Signature and docstring of a module, its functions, its classes and their methods, once each."""
-    yield from _entry(module.__name__, module, seen)
-    for name, value in sorted(vars(module).items()):
-        if name.startswith("__") or not (callable(value) or inspect.isclass(value)):
-            continue
-        yield from _entry(f"{module.__name__}.{name}", value, seen)
-        if inspect.isclass(value):
-            for attribute, member in sorted(vars(value).items()):
-                if attribute != "__doc__":
-                    yield from _entry(f"{name}.{attribute}", member, seen)
-
-
-def _entry(name: str, value: object, seen: set[str]) -> Iterator[str]:
-    doc = getattr(value, "__doc__", None)
-    if not isinstance(doc, str) or len(doc) < 20 or doc in seen or doc == type(value).__doc__:
-        return
-    seen.add(doc)
-    # The text as written in C: `inspect.signature` evaluates defaults, which depends on what was imported.
-    signature = getattr(value, "__text_signature__", None) or ""
-    signature = _BOUND.sub("(", signature) if isinstance(signature, str) else ""
-    yield f"{name}{signature}\n{inspect.cleandoc(doc)}"
+    """Docstrings as a fresh interpreter has them: a debugger or a test runner replaces parts of `sys`."""
+    command = [sys.executable, "-I", "-X", "utf8", docstrings.__file__]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=120)
+    if done.returncode:
+        last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise CorpusError(
+            f"the docstrings of this Python cannot be read: {sys.executable} ended with {done.returncode} "
+            f"({last}). Check that it runs."
+        )
+    for name, text in json.loads(done.stdout).items():
+        yield Document(name=f"builtins/{name}", text=text)

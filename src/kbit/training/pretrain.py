@@ -74,14 +74,8 @@ def pretrain(
     Raises:
         TrainingError: a name in `only` is unknown, or a rung fails; the others are finished first.
     """
-    names = [rung.name for rung in recipe.rungs]
-    for name in only:
-        if name not in names:
-            raise TrainingError(f"{recipe.name} has no rung {name!r}; {did_you_mean(name, names)}")
+    jobs, threads = sharing(recipe, only=only, jobs=jobs, threads=threads)
     chosen = [rung for rung in recipe.rungs if not only or rung.name in only]
-    cores = torch.get_num_threads()
-    jobs = min(len(chosen), jobs or cores)
-    threads = threads or max(1, cores // jobs)
     prepared = prepare(recipe, out)
     if jobs == 1:
         for rung in chosen:
@@ -89,6 +83,23 @@ def pretrain(
     else:
         _finish_several(chosen, recipe, prepared, jobs, threads, report)
     return _family(recipe, prepared)
+
+
+def sharing(
+    recipe: Recipe, *, only: Sequence[str] = (), jobs: int | None = None, threads: int | None = None
+) -> tuple[int, int]:
+    """Jobs, and threads of each: one job a core unless told otherwise, and no more jobs than rungs.
+
+    Raises:
+        TrainingError: a name in `only` is no rung.
+    """
+    names = [rung.name for rung in recipe.rungs]
+    for name in only:
+        if name not in names:
+            raise TrainingError(f"{recipe.name} has no rung {name!r}; {did_you_mean(name, names)}")
+    cores = torch.get_num_threads()
+    jobs = min(len(set(only)) or len(names), jobs or cores)
+    return jobs, threads or max(1, cores // jobs)
 
 
 def finish_rung(

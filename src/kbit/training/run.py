@@ -23,7 +23,7 @@ from kbit.training.log import StepLog, read_log
 from kbit.training.loss import LN2, sliced_cross_entropy
 from kbit.training.memory import keep_freed_memory
 from kbit.training.pack import Stream
-from kbit.training.recipe import Recipe, Rung
+from kbit.training.recipe import Recipe, Rung, TrainingPart
 from kbit.training.schedule import learning_rate
 
 CHECKPOINT, LOG = "checkpoint.safetensors", "log.jsonl"
@@ -111,7 +111,7 @@ def _train(
     torch.manual_seed(recipe.seed)
     config = config_of(rung, recipe.model, vocabulary=recipe.tokenizer.vocabulary)
     model = new_model(config, seed=recipe.seed)
-    optimizer = _optimizer(model, recipe)
+    optimizer = new_optimizer(model, part)
     progress = load_checkpoint(folder / CHECKPOINT, model=model, optimizer=optimizer, run=identity)
     progress = progress or Progress(run=identity, step=0, wall_s=0.0)
     body = torch.compile(model.model, dynamic=False) if part.compile else model.model
@@ -128,16 +128,13 @@ def _train(
             for group in optimizer.param_groups:
                 group["lr"] = rate
             batch = stream.batch(step=step, windows=part.batch_windows * part.accumulation, seed=recipe.seed)
-            loss = _backward(model, body, torch.from_numpy(batch), part.accumulation)
-            norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), part.clip_norm))
+            loss, norm = train_step(model, body, optimizer, torch.from_numpy(batch), part)
             if not math.isfinite(loss) or not math.isfinite(norm):
                 raise TrainingError(
                     f"{rung.name}: at step {step} of {steps} the loss is {loss}, the gradient's norm {norm}. "
                     f"The last good checkpoint is {folder / CHECKPOINT}; lower training.learning_rate "
                     f"(here {rate:.2e}) or training.clip_norm."
                 )
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
             took = time.monotonic() - started
             tokens = tokens_per_step(recipe)
             log.write(
@@ -165,6 +162,33 @@ def _train(
     )
 
 
+def train_step(
+    model: LlamaForCausalLM,
+    body: Callable[..., object],
+    optimizer: torch.optim.Optimizer,
+    batch: Tensor,
+    part: TrainingPart,
+) -> tuple[float, float]:
+    """One step of the optimiser; if loss or gradient are no numbers, the weights stay as they were.
+
+    Args:
+        model: its weights move.
+        body: the model without its head, compiled or not.
+        optimizer: over the model's parameters.
+        batch: [windows, context + 1], token numbers.
+        part: accumulation and clipping.
+
+    Returns:
+        Mean loss in nats a token, and the gradient's norm before clipping.
+    """
+    loss = _backward(model, body, batch, part.accumulation)
+    norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), part.clip_norm))
+    if math.isfinite(loss) and math.isfinite(norm):
+        optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return loss, norm
+
+
 def _backward(
     model: LlamaForCausalLM, body: Callable[..., object], batch: Tensor, accumulation: int
 ) -> float:
@@ -190,9 +214,8 @@ def _prequential(log: list[dict[str, Any]], recipe: Recipe, stream: Stream) -> f
     return nats_per_token / LN2 * len(stream.tokens) / stream.bytes
 
 
-def _optimizer(model: LlamaForCausalLM, recipe: Recipe) -> torch.optim.Optimizer:
+def new_optimizer(model: LlamaForCausalLM, part: TrainingPart) -> torch.optim.Optimizer:
     """AdamW; only matrices decay."""
-    part = recipe.training
     matrices = [p for p in model.parameters() if p.ndim > 1]
     vectors = [p for p in model.parameters() if p.ndim == 1]
     groups = [
