@@ -128,19 +128,19 @@ def _scales(
         wanted = torch.maximum(-low, high).double() / max(-first, last)
     else:
         wanted = (high.double() - low.double()) / (last - first)
-    scales = _round_scale(wanted.clamp_min(0.0), scale_type, fmt, "scale")
+    scales = _round_scale(wanted.clamp_min(0.0), scale_type, fmt, "a scale")
     least = torch.finfo(scale_type).smallest_normal * torch.finfo(scale_type).eps
     scales = torch.where((wanted > 0) & (scales == 0), torch.full_like(scales, least), scales)
     if fmt.datatype.scaling == "absmax":
         return scales, None
-    return scales, _round_scale(low.double() - first * scales.double(), scale_type, fmt, "offset")
+    return scales, _round_scale(low.double() - first * scales.double(), scale_type, fmt, "an offset")
 
 
 def _round_scale(wanted: Tensor, scale_type: torch.dtype, fmt: WeightFormat, what: str) -> Tensor:
     rounded = wanted.to(scale_type)
     if not bool(torch.isfinite(rounded).all()):
         raise FormatError(
-            f"a {what} of {float(wanted.abs().max()):.6g} is beyond {fmt.scale} "
+            f"{what} of {float(wanted.abs().max()):.6g} is beyond {fmt.scale} "
             f"(at most {torch.finfo(scale_type).max:.6g}): use {_wider(fmt)}"
         )
     return rounded
