@@ -35,7 +35,7 @@ def plan(
     from kbit.study import plan as make_plan
     from kbit.study import read_study
     from kbit.study import status as status_in
-    from kbit.study.memory import GIB
+    from kbit.study.memory import MIB
 
     planned = make_plan(read_study(study))
     with _existing(store) as opened:
@@ -63,7 +63,7 @@ def plan(
         table = Table(title=f"study {planned.study.name}")
         for column in ("model", "format", "method"):
             table.add_column(column)
-        for column in ("parameters", "stored bytes", "body bits/weight", "peak memory, GiB"):
+        for column in ("parameters", "bytes", "bits/weight", "peak MiB"):
             table.add_column(column, justify="right")
         for s in planned.subjects:
             table.add_row(
@@ -73,7 +73,7 @@ def plan(
                 f"{s.parameters:,}",
                 f"{s.stored_bytes:,}",
                 "" if s.body_bits_per_weight is None else f"{s.body_bits_per_weight:.3f}",
-                f"{s.peak_memory_bytes / GIB:.3f}",
+                f"{s.peak_memory_bytes / MIB:,.1f}",
             )
         console.print(table)
         for t in planned.texts:

@@ -1,7 +1,9 @@
 """Models as a study needs them: at 16 bits, and quantised; each made once while tasks ask for it."""
 
+import contextlib
 import gc
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +72,8 @@ class ModelShelf:
                 embeddings=source.embeddings,
                 head=source.head,
             )
-            return load(out, dtype=getattr(torch, source.dtype))
+            with _without_bars():
+                return load(out, dtype=getattr(torch, source.dtype))
         finally:
             shutil.rmtree(out, ignore_errors=True)
 
@@ -85,5 +88,20 @@ def _load_dense(path: str, *, weights: str, dtype: str) -> Any:
 
     from kbit.models import load
 
-    model = load(path, dtype=getattr(torch, weights))
+    with _without_bars():
+        model = load(path, dtype=getattr(torch, weights))
     return model.to(getattr(torch, dtype))
+
+
+@contextlib.contextmanager
+def _without_bars() -> Iterator[None]:
+    """Transformers draws a bar for each model it loads, on a terminal or not; the study has its own."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

@@ -4,7 +4,7 @@ import resource
 import sys
 from pathlib import Path
 
-GIB = 2**30
+MIB = 2**20
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
 
