@@ -36,13 +36,14 @@ class Pool {
             count_ = count;
             next_.store(0, std::memory_order_relaxed);
             helpers_ = threads - 1;
-            running_ = helpers_;
             ++round_;
         }
         wake_.notify_all();
         drain(body, count);
         std::unique_lock<std::mutex> lock(mutex_);
-        done_.wait(lock, [this] { return running_ == 0; });
+        // Only helpers that have begun are waited for: on a busy machine one may not wake for a long time,
+        // and what it would have done is done.
+        done_.wait(lock, [this] { return active_ == 0; });
         body_ = nullptr;
     }
 
@@ -58,13 +59,14 @@ class Pool {
         for (uint64_t seen = since;;) {
             wake_.wait(lock, [&] { return round_ != seen; });
             seen = round_;
-            if (number >= helpers_) continue;
+            if (number >= helpers_ || body_ == nullptr) continue;
+            ++active_;
             const std::function<void(size_t)> *body = body_;
             const size_t count = count_;
             lock.unlock();
             drain(*body, count);
             lock.lock();
-            if (--running_ == 0) done_.notify_all();
+            if (--active_ == 0) done_.notify_all();
         }
     }
 
@@ -74,7 +76,7 @@ class Pool {
     const std::function<void(size_t)> *body_ = nullptr;
     std::atomic<size_t> next_{0};
     size_t count_ = 0;
-    int workers_ = 0, helpers_ = 0, running_ = 0;
+    int workers_ = 0, helpers_ = 0, active_ = 0;
     uint64_t round_ = 0;
 };
 

@@ -11,7 +11,17 @@ from kbit.cli.output import JsonFlag, emit
 if TYPE_CHECKING:
     from rich.console import Console
 
-_FLAGS = ("sse4_2", "avx2", "bmi2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512dq")
+_FLAGS: tuple[str, ...] = (
+    "sse4_2",
+    "avx2",
+    "bmi2",
+    "fma",
+    "f16c",
+    "avx512f",
+    "avx512bw",
+    "avx512vl",
+    "avx512dq",
+)
 _FLAGS += ("avx512vbmi", "avx512_vbmi2", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "sve")
 _PACKAGES = ("kbit", "torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "sqlalchemy")
 _OPTIONAL = ("accelerate", "lm_eval", "peft", "pyarrow", "ray", "triton")
