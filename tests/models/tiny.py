@@ -16,14 +16,16 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
         "model_type": "llama", "hidden_size": 48, "intermediate_size": 172, "num_hidden_layers": 2,
         "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 101, "tie_word_embeddings": True,
     },
-    "gpt2": {"model_type": "gpt2", "n_embd": 40, "n_layer": 2, "n_head": 4, "vocab_size": 101, "n_positions": 64},
+    "gpt2": {
+        "model_type": "gpt2", "n_embd": 40, "n_layer": 2, "n_head": 4, "vocab_size": 101, "n_positions": 64,
+    },
     "qwen2": {
         "model_type": "qwen2", "hidden_size": 48, "intermediate_size": 100, "num_hidden_layers": 2,
         "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 101, "tie_word_embeddings": True,
     },
     "opt": {
-        "model_type": "opt", "hidden_size": 48, "ffn_dim": 100, "num_hidden_layers": 2, "word_embed_proj_dim": 24,
-        "num_attention_heads": 4, "vocab_size": 101, "max_position_embeddings": 64,
+        "model_type": "opt", "hidden_size": 48, "ffn_dim": 100, "num_hidden_layers": 2,
+        "word_embed_proj_dim": 24, "num_attention_heads": 4, "vocab_size": 101, "max_position_embeddings": 64,
     },
     "gpt_neox": {
         "model_type": "gpt_neox", "hidden_size": 48, "intermediate_size": 100, "num_hidden_layers": 2,

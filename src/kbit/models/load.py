@@ -1,5 +1,8 @@
 """Load a model or its tokeniser, k-bit or 16-bit, by folder or hub id."""
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +39,29 @@ def load(path_or_id: str | Path, *, dtype: torch.dtype | None = None, device: st
     kbit.hf.register()
     folder = locate(path_or_id)
     check_tensors(folder)
-    model = AutoModelForCausalLM.from_pretrained(
-        folder,
-        dtype="auto" if dtype is None else dtype,
-        use_safetensors=True,
-        local_files_only=True,
-        trust_remote_code=False,
-    )
+    with _progress_on_terminals():
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype="auto" if dtype is None else dtype,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+        )
     return model.to(device).eval()
+
+
+@contextmanager
+def _progress_on_terminals() -> Iterator[None]:
+    from transformers.utils import logging
+
+    if sys.stderr.isatty() or not logging.is_progress_bar_enabled():
+        yield
+        return
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()
 
 
 def check_tensors(folder: Path) -> None:
