@@ -74,7 +74,7 @@ def test_intervals_hold_the_truth_and_shrink_with_the_noise():
     assert "bootstrap by model" in narrow.interval
     for name, truth in (("limit", 1.5), ("alpha", 0.3), ("offset[2]", 0.4)):
         low, high = narrow.ci95[name]
-        # one draw in twenty misses by right (benchmarks/coverage.py counts them); none misses by far
+        # one draw in twenty misses by right; none misses by far
         assert low - (high - low) / 2 < truth < high + (high - low) / 2
         assert high - low < 0.4 * (wide.ci95[name][1] - wide.ci95[name][0])
 

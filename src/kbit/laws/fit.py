@@ -193,6 +193,7 @@ def _fit_rows(
         is_log=loss.is_log,
         input_ranges=_ranges(form, data),
         levels=data.levels,
+        loss=loss,
         bound=found.model,
         theta=found.theta,
         draws=draws,

@@ -68,7 +68,7 @@ class Form:
             chooses.
         response: what is fitted, in words, with its unit.
         citation: where the form comes from.
-        recommended_models: models from which on its bootstrap intervals are honest (benchmarks/coverage.py).
+        recommended_models: a rule of thumb: with fewer models the fit warns that intervals are rough.
         offset: template of the parameter that each level but the first of the `levels` input has.
     """
 

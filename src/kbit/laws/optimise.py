@@ -119,6 +119,9 @@ class _Descent:
         self.tolerance = tolerance
         self.scale = 1.0 / problem.loss.delta if problem.loss.is_robust else 1.0
         self.low, self.high = problem.model.bounds
+        # Data that lie on a law exactly have no relative decrease to wait for: rounding is where they end.
+        size = 1.0 if problem.loss.is_log else float(np.mean(problem.response**2))
+        self.floor = 1e-22 * self.scale * size * float(problem.weights.mean()) * problem.rows
         self.theta = np.where(held, starts, np.clip(starts, self.low, self.high))
         self.iterations = np.zeros(starts.shape[0], dtype=np.intp)
         self.converged = np.zeros(starts.shape[0], dtype=bool)
@@ -197,7 +200,7 @@ class _Descent:
             value, slope, bent = self._evaluate(index, candidate)
             better = np.isfinite(value) & (value <= self.value[index]) & np.isfinite(slope).all(axis=1)
             expected = 0.5 * np.abs((gradient * step).sum(axis=1))
-            small = expected <= self.tolerance * np.maximum(self.value[index], 1e-290)
+            small = expected <= np.maximum(self.tolerance * self.value[index], self.floor)
             quiet[index] = np.where(small, quiet[index] + 1, 0)
             taken = index[better]
             self.theta[taken] = candidate[better]
@@ -237,7 +240,9 @@ class _Descent:
             self._learn(inverse, index[moved], step[moved], change[moved])
             decrease = np.where(moved, self.value[index] - value, 0.0)
             expected = np.maximum(0.5 * np.abs(slope), decrease)
-            quiet[index] = np.where(expected <= self.tolerance * self.value[index], quiet[index] + 1, 0)
+            quiet[index] = np.where(
+                expected <= np.maximum(self.tolerance * self.value[index], self.floor), quiet[index] + 1, 0
+            )
             stuck = ~moved
             quiet[index[stuck]] += 1
             inverse[index[stuck]] = eye * steepest[index[stuck], None, :]

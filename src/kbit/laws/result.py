@@ -10,6 +10,7 @@ import numpy as np
 from kbit.laws.dual import Array
 from kbit.laws.form import Form
 from kbit.laws.interpolate import Knots
+from kbit.laws.loss import Loss
 from kbit.laws.model import Model
 
 
@@ -116,6 +117,7 @@ class Fit:
     is_log: bool
     input_ranges: Mapping[str, tuple[float, float]]
     levels: tuple[str, ...] = ()
+    loss: Loss | None = field(default=None, repr=False)
     bound: Model | None = field(default=None, repr=False)
     theta: Array | None = field(default=None, repr=False)
     draws: Array | None = field(default=None, repr=False)
