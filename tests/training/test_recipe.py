@@ -1,0 +1,97 @@
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kbit.errors import TrainingError
+from kbit.training.architecture import size_of
+from kbit.training.recipe import read_recipe
+from kbit.training.run import run_identity, steps_of
+
+SHIPPED = Path(__file__).parents[2] / "recipes" / "tiny-ladder.toml"
+
+
+def test_the_shipped_recipe_is_what_the_ladder_promises():
+    recipe = read_recipe(SHIPPED)
+    sizes = [size_of(rung, recipe.model, recipe.tokenizer.vocabulary) for rung in recipe.rungs]
+    assert len(sizes) == 7
+    assert 45_000 < sizes[0].body_parameters < 60_000
+    assert 2_300_000 < sizes[-1].body_parameters < 2_600_000
+    assert sum(size.stored_bytes for size in sizes) <= 16 * 10**6
+    for rung in recipe.rungs:
+        assert rung.hidden % 32 == 0
+        assert rung.intermediate % 32 == 0
+    ratios = [b.body_parameters / a.body_parameters for a, b in itertools.pairwise(sizes)]
+    assert all(1.4 < ratio < 2.5 for ratio in ratios)
+
+
+def test_hash_follows_values_not_spelling(tmp_path):
+    text = SHIPPED.read_text()
+    other = tmp_path / "other.toml"
+    other.write_text("# a comment\n" + text.replace("2.5e-3", "0.0025"))
+    assert read_recipe(other).hash == read_recipe(SHIPPED).hash
+    other.write_text(text.replace("2.5e-3", "0.0026"))
+    assert read_recipe(other).hash != read_recipe(SHIPPED).hash
+
+
+def test_a_run_is_its_rung_not_its_neighbours(recipe):
+    small, large = recipe.rungs
+    alone = replace(recipe, name="other", rungs=(small,))
+    assert run_identity(small, recipe, "t") == run_identity(small, alone, "t")
+    changed = {
+        run_identity(small, recipe, "t"),
+        run_identity(large, recipe, "t"),
+        run_identity(small, recipe, "u"),
+        run_identity(replace(small, tokens=64), recipe, "t"),
+        run_identity(small, replace(recipe, seed=4), "t"),
+        run_identity(small, replace(recipe, training=replace(recipe.training, learning_rate=1.0)), "t"),
+    }
+    assert len(changed) == 6
+    often = replace(recipe, training=replace(recipe.training, checkpoint_steps=1))
+    assert run_identity(small, recipe, "t") == run_identity(small, often, "t")
+
+
+def test_steps_round_to_the_nearest_whole(recipe):
+    small = recipe.rungs[0]
+    assert [steps_of(replace(small, tokens=t), recipe) for t in (1, 64, 95, 97, 6400)] == [1, 1, 1, 2, 100]
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "said"),
+    [
+        ("[training]", "[trainin]", ["unknown key 'trainin'", "did you mean 'training'"]),
+        ("learning_rate", "learning_rates", ["unknown key 'learning_rates'", "did you mean 'learning_rate'"]),
+        ("learning_rate = 2.5e-3", 'learning_rate = "big"', ["learning_rate is 'big'", "float"]),
+        ("learning_rate = 2.5e-3", "learning_rate = 0", ["training.learning_rate is 0.0", "above 0"]),
+        ("batch_windows = 2 ", "batch_windows = 2.5 ", ["batch_windows is 2.5", "int"]),
+        ("batch_windows = 2 ", "batch_windows = true ", ["batch_windows is True", "int"]),
+        ("hidden = 224", "hidden = 230", ["rung-7.hidden is 230", "multiple of", "32"]),
+        ("hidden = 224\n", "", ["[[rungs]] 7: hidden must be given"]),
+        ('name = "rung-7"', 'name = "rung-6"', ["of different names"]),
+        ('name = "rung-7"', 'name = "../up"', ["'../up'", "a folder's name"]),
+        ('source = "stdlib"', 'source = "web"', ["text.source is 'web'", '"stdlib" or "paths"']),
+        ('source = "stdlib"', 'source = "paths"', ["text.paths is []"]),
+        ("vocabulary = 2048", "vocabulary = 100", ["tokenizer.vocabulary is 100", "512"]),
+        ("decay_share = 0.4", "decay_share = 0.99", ["training.decay_share is 0.99", "1 - warmup_share"]),
+        ('architecture = "llama"', 'architecture = "gpt"', ["model.architecture is 'gpt'", '"llama"']),
+        ("seed =", "seed", ["is not TOML"]),
+    ],
+)
+def test_errors_name_the_key_and_what_is_allowed(tmp_path, was, becomes, said):
+    text = SHIPPED.read_text()
+    assert was in text
+    file = tmp_path / "wrong.toml"
+    file.write_text(text.replace(was, becomes, 1))
+    with pytest.raises(TrainingError) as error:
+        read_recipe(file)
+    for words in ["wrong.toml", *said]:
+        assert words in str(error.value)
+
+
+def test_no_rungs_and_no_file(tmp_path):
+    with pytest.raises(TrainingError, match="no such recipe"):
+        read_recipe(tmp_path / "absent.toml")
+    (tmp_path / "none.toml").write_text('name = "x"\n')
+    with pytest.raises(TrainingError, match=r"no \[\[rungs\]\]"):
+        read_recipe(tmp_path / "none.toml")
