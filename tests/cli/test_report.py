@@ -18,27 +18,11 @@ context = 64
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tiny_family, tmp_path_factory):
     """Two tiny Llamas with random weights, measured on a text: real rows, whatever they say."""
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
     place = tmp_path_factory.mktemp("report")
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    core = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(["<s>", *alphabet])}, merges=[]))
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    core.decoder = decoders.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<s>")
-    torch.manual_seed(0)
-    for name, layers in (("small", 1), ("large", 2)):
-        config = LlamaConfig(
-            vocab_size=257, hidden_size=32, intermediate_size=64, num_hidden_layers=layers,
-            num_attention_heads=1, num_key_value_heads=1, max_position_embeddings=128, bos_token_id=0,
-            eos_token_id=None, tie_word_embeddings=True,
-        )  # fmt: skip
-        LlamaForCausalLM(config).save_pretrained(place / name)
-        tokenizer.save_pretrained(place / name)
+    for model in tiny_family:
+        (place / model.name).symlink_to(model)
     (place / "t.txt").write_text("To be, or not to be, that is the question.\n")
     (place / "b.txt").write_text("Whether 'tis nobler in the mind to suffer\n" * 3)
     for name in ("one", "two"):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from kbit.cli.output import JsonFlag, emit, talk
+from kbit.errors import KbitError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,7 +48,10 @@ def demo(
         baseline_texts=("ladder:train",),
         file="the demo's study",
     )
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise KbitError(f"--out {out} cannot be made: {error.strerror}. Name another folder.") from error
     store = out / "demo.sqlite"
     with open_store(store, create=True) as opened:
         planned = plan(study)
