@@ -104,8 +104,8 @@ def _show(console: "Console", rows: Sequence[dict[str, Any]], columns: Sequence[
         c for c in known if any(isinstance(r.get(c), int | float) and r.get(c) is not True for r in rows)
     }
     for column in known:
-        side = "right" if column in numbers else "left"
-        table.add_column(column.replace("_", " "), justify=side, overflow="fold")
+        heading = column.replace("_", " ")
+        table.add_column(heading, justify="right" if column in numbers else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(_cell(row.get(c))) for c in known))
     console.print(table)
