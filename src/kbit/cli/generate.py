@@ -16,7 +16,10 @@ def generate(
     model: Annotated[str, Parameter(help="A model folder or a hub id, k-bit or 16-bit.")],
     /,
     *,
-    prompt: Annotated[str, Parameter(help="The text to continue; - reads it from standard input.")],
+    prompt: Annotated[
+        str,
+        Parameter(allow_leading_hyphen=True, help="The text to continue; - reads it from standard input."),
+    ],
     max_new_tokens: Annotated[int, Parameter(help="At most this many new tokens.")] = 128,
     temperature: Annotated[float, Parameter(help="0 takes the likeliest token each time.")] = 1.0,
     top_k: Annotated[int, Parameter(help="Sample among this many likeliest tokens; 0 among all.")] = 50,
@@ -31,7 +34,12 @@ def generate(
     if dtype not in DTYPES:
         raise UsageError(f"dtype {dtype!r}: {did_you_mean(dtype, DTYPES)}")
     if prompt == "-":
-        prompt = sys.stdin.buffer.read().decode("utf-8", errors="strict")
+        try:
+            prompt = sys.stdin.buffer.read().decode()
+        except UnicodeDecodeError as error:
+            raise UsageError(
+                f"the prompt on standard input is not UTF-8 ({error}). Convert it first."
+            ) from error
 
     import torch
 
