@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kbit.coders.code_lengths import CodeLengths, Json
 from kbit.coders.logits import LogitReader, evaluating, max_positions
-from kbit.coders.scoring import Batching, Floats, WindowBatch, token_values
+from kbit.coders.scoring import Batching, Floats, WindowBatch, length_step, token_values
 from kbit.coders.tokens import Prefix, Tokenised, find_prefix, tokenise
 from kbit.coders.windows import WindowPlan
 from kbit.corpus import Document
@@ -81,14 +81,15 @@ class LanguageModelCoder:
         self.plan = window_plan(model.config, context=context, stride=stride)
         if batch_size is not None and batch_size < 1:
             raise UsageError(f"the batch size is {batch_size}; give at least 1.")
+        self.reader = LogitReader(model)
         self.batching = Batching(
             plan=self.plan,
             prefix=self.prefix.id,
             repeat_prefix=repeat_prefix,
             size=default_batch_size(model.device) if batch_size is None else batch_size,
             device=model.device,
+            length_step=length_step(self.reader.dtype),
         )
-        self.reader = LogitReader(model)
 
     @property
     def settings(self) -> Mapping[str, Json]:

@@ -19,6 +19,9 @@ from kbit.coders.windows import Window, WindowPlan
 Floats = NDArray[np.float64]
 BATCH_TOKENS = 4096
 BATCHES_HELD = 16
+# Kernels for bfloat16 (oneDNN's) are generated and kept for every length they meet, about 1.6 MiB each even for
+# a small model. Lengths are padded to a multiple of this there: a text of any size then meets few of them.
+LENGTH_STEP = 32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,7 +31,7 @@ class WindowBatch:
     ids: Tensor
     """int64 [windows, length], padded on the right."""
     mask: Tensor | None
-    """1 for a token, 0 for padding, [windows, length]; None where nothing is padded."""
+    """1 for a token, 0 for padding, [windows, length]; None where no window is shorter than another."""
     scored: Tensor
     """bool [windows, length]: positions whose next token is scored here."""
     targets: Tensor
@@ -45,6 +48,7 @@ class Batching:
         repeat_prefix: whether every further window begins with the prefix too, or with the token that
             stands before it in the document.
         size: windows in a batch; None for as many as make about 4096 tokens.
+        length_step: windows are padded to a multiple of so many tokens; see `length_step`.
         device: where the model is.
     """
 
@@ -53,12 +57,18 @@ class Batching:
     repeat_prefix: bool
     size: int | None
     device: torch.device
+    length_step: int = 1
 
     def head(self, document: Tokenised, window: Window) -> int:
         """The token a window begins with, before its own."""
         if window.start == 0 or self.repeat_prefix:
             return self.prefix
         return document.ids[window.start - 1]
+
+
+def length_step(*dtypes: torch.dtype) -> int:
+    """What lengths of windows are padded to a multiple of: 1 (exact to the last bit) where all is float32."""
+    return 1 if all(dtype == torch.float32 for dtype in dtypes) else LENGTH_STEP
 
 
 @dataclass(slots=True)
@@ -132,7 +142,8 @@ def _run(
 
 
 def _batch(group: list[tuple[_Open, Window]], batching: Batching) -> WindowBatch:
-    length = group[0][1].length
+    longest = group[0][1].length
+    length = min(-(-longest // batching.length_step) * batching.length_step, batching.plan.context)
     shape = (len(group), length)
     ids, mask = np.full(shape, batching.prefix, dtype=np.int64), np.zeros(shape, dtype=np.int64)
     scored = np.zeros(shape, dtype=np.bool_)
@@ -147,7 +158,8 @@ def _batch(group: list[tuple[_Open, Window]], batching: Batching) -> WindowBatch
     device = batching.device
     return WindowBatch(
         ids=torch.from_numpy(ids).to(device),
-        mask=None if mask.all() else torch.from_numpy(mask).to(device),
+        # Windows of one length need no mask: what is scored stands before all padding.
+        mask=None if mask[:, :longest].all() else torch.from_numpy(mask).to(device),
         scored=torch.from_numpy(scored).to(device),
         targets=torch.tensor(targets, device=device),
     )

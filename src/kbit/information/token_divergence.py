@@ -17,7 +17,7 @@ from kbit.coders.language_model import (
     window_plan,
 )
 from kbit.coders.logits import LogitReader, evaluating
-from kbit.coders.scoring import Batching, Floats, WindowBatch, token_values
+from kbit.coders.scoring import Batching, Floats, WindowBatch, length_step, token_values
 from kbit.coders.tokens import find_prefix
 from kbit.corpus import Document
 from kbit.errors import CoderError
@@ -131,6 +131,7 @@ def divergence(
         repeat_prefix=repeat_prefix,
         size=default_batch_size(reference.device) if batch_size is None else batch_size,
         device=reference.device,
+        length_step=length_step(*(reader.dtype for reader in readers.values())),
     )
     tokenised = tokenise_all(tokenizer, documents, vocabulary=sizes["reference"])
     compare = _comparison(readers["model"], readers["reference"])
