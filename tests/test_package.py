@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
 import time
@@ -67,9 +68,10 @@ def test_command_takes_json(target: str) -> None:
 
 @pytest.mark.parametrize("noun", NOUNS)
 def test_command_has_an_error_test(noun: str) -> None:
-    tests = ROOT / "tests" / "cli" / f"test_{noun.replace('-', '_')}.py"
-    assert tests.is_file()
-    assert "error" in tests.read_text(encoding="utf-8").lower()
+    name = noun.replace("-", "_")
+    files = [p for p in (ROOT / "tests").rglob("test_*.py") if p.stem in (f"test_{name}", f"test_cli_{name}")]
+    wrong_call = re.compile(r"error|== [12]\b", re.IGNORECASE)
+    assert any(wrong_call.search(p.read_text(encoding="utf-8")) for p in files), "its errors are not tested"
 
 
 @pytest.mark.parametrize(
@@ -90,3 +92,12 @@ def test_unknown_option_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_plain_never_writes_nan() -> None:
     assert plain({"a": [float("inf"), 1.5], "b": Path("x")}) == {"a": [None, 1.5], "b": "x"}
+
+
+def test_an_interrupt_is_told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kbit.formats.listing", interrupted)
+    assert run(["ls", "formats", "--json"]) == 130
+    assert json.loads(capsys.readouterr().out)["error"]["type"] == "KeyboardInterrupt"

@@ -50,6 +50,7 @@ def build_app() -> cyclopts.App:
         version=_version,
         exit_on_error=False,
         print_error=False,
+        suppress_keyboard_interrupt=False,  # `run` answers it, with --json too
     )
     for name, (target, summary) in COMMANDS.items():
         app.command(target, name=name, help=summary)

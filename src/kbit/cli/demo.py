@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from kbit.cli.output import JsonFlag, emit, talk
+from kbit.cli.progress import study_progress
 from kbit.errors import KbitError
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ def demo(
     formats = best_formats(KS)
     talk(f"Formats, of each k the one nearest to Shannon's bound: {', '.join(formats)}. Reading the texts …")
     from kbit.advise import advise
-    from kbit.cli.study import _progress
     from kbit.report import compose, save_picture
     from kbit.store import open_store
     from kbit.study import Study, plan, run
@@ -55,7 +55,7 @@ def demo(
     store = out / "demo.sqlite"
     with open_store(store, create=True) as opened:
         planned = plan(study)
-        with _progress(planned) as on_outcome:
+        with study_progress(planned) as on_outcome:
             result = run(planned, opened, on_outcome=on_outcome)
         talk(
             f"{result.done} of {result.total} rows measured, {result.reused} of them before, "

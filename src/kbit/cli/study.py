@@ -1,7 +1,7 @@
 """`kbit study`: plan, run, status, export."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from kbit.cli.output import JsonFlag, emit, talk
+from kbit.cli.progress import study_progress
 from kbit.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from kbit.store import Store
-    from kbit.study import Outcome, Plan, Study
+    from kbit.study import Study
 
 PARTLY = 3
 
@@ -107,7 +108,7 @@ def run(
     # The store first: a path that cannot be one is told at once, not after the texts have been read.
     with open_store(store, create=True) as opened:
         planned = make_plan(chosen)
-        with _progress(planned) as on_outcome:
+        with study_progress(planned) as on_outcome:
             result = run_plan(planned, opened, limit=limit, retry_failed=retry_failed, on_outcome=on_outcome)
     data = {
         "study": planned.study.name,
@@ -207,30 +208,3 @@ def _existing(store: str | None) -> "Iterator[Store | None]":
         return
     with open_store(store) as opened:
         yield opened
-
-
-@contextmanager
-def _progress(planned: "Plan") -> Iterator[Callable[["Outcome"], None] | None]:
-    """A bar on stderr if that is a terminal; failures are told either way."""
-
-    def tell_failure(outcome: "Outcome") -> None:
-        if outcome.error is not None:
-            talk(f"{outcome.task.label}: {outcome.error}")
-
-    if not sys.stderr.isatty():
-        yield tell_failure
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
-               TimeRemainingColumn())  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        row = bar.add_task(planned.study.name, total=len(planned.tasks))
-
-        def on_outcome(outcome: "Outcome") -> None:
-            if outcome.error is not None:
-                bar.console.print(f"{outcome.task.label}: {outcome.error}", markup=False)
-            bar.update(row, advance=1, description=outcome.task.label)
-
-        yield on_outcome

@@ -19,7 +19,7 @@ from kbit.coders.windows import Window, WindowPlan
 Floats = NDArray[np.float64]
 BATCH_TOKENS = 4096
 BATCHES_HELD = 16
-# Kernels for bfloat16 (oneDNN's) are generated and kept for every length they meet, about 1.6 MiB each even for
+# Kernels for bfloat16 (oneDNN's) are generated and kept for every length they meet, 1.6 MiB each even for
 # a small model. Lengths are padded to a multiple of this there: a text of any size then meets few of them.
 LENGTH_STEP = 32
 
