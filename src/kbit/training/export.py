@@ -2,11 +2,14 @@
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers.utils import logging as transformers_logging
 
 from kbit.training.checkpoint import sync
 
@@ -26,7 +29,8 @@ def export_rung(
     """
     temporary = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    model.to(torch.bfloat16).save_pretrained(temporary)
+    with quiet():
+        model.to(torch.bfloat16).save_pretrained(temporary)
     tokenizer.save_pretrained(temporary)
     (temporary / RECORD).write_text(json.dumps(record, indent=2) + "\n")
     for file in temporary.iterdir():
@@ -35,6 +39,18 @@ def export_rung(
         shutil.rmtree(folder)
     temporary.rename(folder)
     sync(folder.parent)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Transformers' progress bars off stderr, which tells of the training."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:

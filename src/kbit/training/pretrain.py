@@ -28,7 +28,7 @@ from kbit.training.evaluate import (
     read_lengths,
     write_lengths,
 )
-from kbit.training.export import RECORD, export_rung, read_record
+from kbit.training.export import RECORD, export_rung, quiet, read_record
 from kbit.training.prepare import Prepared, prepare
 from kbit.training.recipe import Recipe, Rung
 from kbit.training.run import Step, run_identity, train_rung
@@ -145,7 +145,8 @@ def finish_rung(
 
 def _evaluate(folder: Path, work: Path, record: Record, prepared: Prepared) -> None:
     """Measure what was written: weights in bfloat16, arithmetic in float32."""
-    model = LlamaForCausalLM.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+    with quiet():
+        model = LlamaForCausalLM.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
     lengths = held_out_lengths(
         model, prepared.tokenizer(), prepared.held_out(), name=folder.name, context=prepared.context
     )
