@@ -35,11 +35,15 @@ def demo(
     begun = time.perf_counter()
     formats = best_formats(KS)
     talk(f"Formats, of each k the one nearest to Shannon's bound: {', '.join(formats)}. Reading the texts …")
+    import torch
+
     from kbit.advise import advise
     from kbit.report import compose, save_picture
     from kbit.store import open_store
     from kbit.study import Study, plan, run
 
+    # For layers as small as these a second thread gains nothing, and on a busy machine it costs twentyfold.
+    torch.set_num_threads(1)
     study = Study(
         name="demo",
         models=("ladder:*",),
