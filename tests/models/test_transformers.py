@@ -157,6 +157,16 @@ def test_copies_are_apart_and_whole(folder):
         assert torch.equal(model(TOKENS).logits, wanted)
 
 
+def test_a_refilled_layer_computes_with_its_new_codes():
+    layer, x = linear(bias=False), torch.randn(2, 70)
+    first = layer(x)
+    layer.fill(encode(torch.randn(6, 70), layer.record.format))
+    torch.testing.assert_close(layer(x), x @ layer.weight.T)
+    assert not torch.allclose(layer(x), first)
+    with pytest.raises(ValueError, match="layer holds nf4:b64"):
+        layer.fill(encode(torch.randn(6, 70), parse_format("int8")))
+
+
 def test_save_pretrained_writes_the_folder_again(folder, tmp_path):
     model = load(folder, dtype=torch.float32)
     model.save_pretrained(tmp_path / "again")
