@@ -57,8 +57,8 @@ class MissingExtraError(KbitError):
 def did_you_mean(given: str, allowed: Iterable[str]) -> str:
     """A sentence naming the nearest allowed words, or all of them if none is near.
 
-    >>> did_you_mean("nf5x", ["nf4", "nf5", "int4"])
-    "did you mean 'nf5' or 'nf4'?"
+    >>> did_you_mean("nf55", ["nf4", "nf5", "int4"])
+    "did you mean 'nf5'?"
     >>> did_you_mean("zzz", ["nf4", "int4"])
     'allowed: nf4, int4'
     """

@@ -44,7 +44,7 @@ def tiny_ladder(tiny_family, monkeypatch):
 
 @pytest.mark.slow
 def test_interrupted_then_whole_then_all_reused(tiny_ladder, tmp_path, capsys, monkeypatch):
-    from kbit.cli import study
+    from kbit.cli import demo
 
     out = tmp_path / "demo"
     call = ["demo", "--out", str(out), "--json"]
@@ -61,7 +61,7 @@ def test_interrupted_then_whole_then_all_reused(tiny_ladder, tmp_path, capsys, m
         yield on_outcome
 
     with monkeypatch.context() as patch:
-        patch.setattr(study, "_progress", interrupted)
+        patch.setattr(demo, "study_progress", interrupted)
         try:
             code = kbit(call)
         except SystemExit as stop:  # what the command-line library makes of an interruption
