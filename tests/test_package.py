@@ -101,3 +101,27 @@ def test_an_interrupt_is_told(capsys: pytest.CaptureFixture[str], monkeypatch: p
     monkeypatch.setattr("kbit.formats.listing", interrupted)
     assert run(["ls", "formats", "--json"]) == 130
     assert json.loads(capsys.readouterr().out)["error"]["type"] == "KeyboardInterrupt"
+
+
+def test_a_fault_of_our_own_is_told_in_json(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> int:
+        raise ZeroDivisionError("by nothing")
+
+    monkeypatch.setattr("kbit.formats.listing", broken)
+    assert run(["ls", "formats", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["error"]["type"] == "InternalError"
+    monkeypatch.setenv("KBIT_DEBUG", "1")
+    with pytest.raises(ZeroDivisionError):
+        run(["ls", "formats"])
+
+
+def test_options_without_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--json"]) == 2
+    assert "command is missing" in json.loads(capsys.readouterr().out)["error"]["message"]
+
+
+def test_no_page_holds_a_placeholder() -> None:
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    assert [page for page in pages if "@@" in page.read_text(encoding="utf-8")] == []

@@ -55,7 +55,7 @@ def store(tmp_path: Path, driver: ModuleType) -> Path:
         ("run s.toml --store mysql://h/d", 1, "cannot be a 'mysql'"),
         ("status s.toml --store x.sqlite", 1, "there is no store"),
         ("export s.toml --store x.sqlite", 1, "there is no store"),
-        ("export s.toml --store x.sqlite --format xlsx", 1, "no export format 'xlsx'"),
+        ("export s.toml --store x.sqlite --format xlsx", 2, "no export format 'xlsx'"),
         ("export s.toml --store x.sqlite --format parquet", 2, "needs --out"),
         ("exprt s.toml", 2, "export"),
     ],

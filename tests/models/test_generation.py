@@ -8,7 +8,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from kbit.errors import ModelError, UsageError
-from kbit.models import generate, load, load_tokenizer
+from kbit.models import generate, generation, load, load_tokenizer
 from kbit.models.text_stream import TextStream
 from kbit.quantize import quantize_model
 
@@ -212,3 +212,14 @@ def test_a_character_that_never_ends_is_given_at_the_end():
     tokenizer, vocabulary = byte_fallback_bpe()
     half = [vocabulary["<0xE5>"], vocabulary["<0xA4>"]]
     assert streamed(tokenizer, half, prompt=[vocabulary["▁the"]]) == ["��"]
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64])
+def test_a_seed_out_of_range_is_refused(seed):
+    with pytest.raises(UsageError, match="seed"):
+        generation._check(5, 1.0, 50, 1.0, seed)
+
+
+def test_logits_that_are_no_numbers_are_refused():
+    with pytest.raises(ModelError, match="not numbers"):
+        generation._numbers(torch.zeros(1, 3, dtype=torch.long), torch.tensor([[0.0, float("nan")]]))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
-from kbit.errors import MissingExtraError, StudyError
+from kbit.errors import MissingExtraError, StudyError, UsageError
 from kbit.study import export, format_of, to_csv
 
 ROWS = [
@@ -57,9 +57,9 @@ def test_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_errors(tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match="did you mean 'parquet'"):
+    with pytest.raises(UsageError, match="did you mean 'parquet'"):
         format_of(Path("x"), "parket")
-    with pytest.raises(StudyError, match="'xlsx'"):
+    with pytest.raises(UsageError, match="'xlsx'"):
         export(ROWS, tmp_path / "rows.xlsx")
     with pytest.raises(StudyError, match="cannot be written"):
         export(ROWS, tmp_path / "no" / "rows.csv")

@@ -1,5 +1,6 @@
 """`advise`: which measured (model, format) to run in a given memory, and how sure that is."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -92,8 +93,8 @@ def advise(
         UsageError: a number that is not positive.
         LawError: no gain among the rows, or several texts or baselines to choose from.
     """
-    if not memory_gib > 0:
-        raise UsageError(f"memory_gib must be positive, got {memory_gib}.")
+    if not 0 < memory_gib < math.inf:
+        raise UsageError(f"memory_gib must be positive and finite, got {memory_gib}.")
     found = candidates(rows, text=text, baseline=baseline)
     fitting: list[tuple[Candidate, Memory]] = []
     left: list[LeftOut] = []

@@ -84,12 +84,21 @@ def run(tokens: Sequence[str]) -> int:
         # The reader (`head`, say) has gone: nothing is wrong, and Python must not complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+    except Exception as error:
+        if os.environ.get("KBIT_DEBUG"):
+            raise
+        told = (
+            f"unexpected {type(error).__name__}: {error}. This is a fault of kbit; KBIT_DEBUG=1 shows where."
+        )
+        return _fail(told, kind="InternalError", code=FAILED, tokens=tokens)
     return code if isinstance(code, int) else DONE
 
 
 def _unknown_command(error: cyclopts.UnknownCommandError) -> str:
     # Cyclopts' own message would import every command to look for the nearest one.
     given = error.unused_tokens[0] if error.unused_tokens else ""
+    if given.startswith("-"):
+        return f"a command is missing before {given}; allowed: {', '.join([*COMMANDS, 'study'])}"
     parents = [name for name in error.command_chain or () if name != given]
     allowed = STUDY_COMMANDS if parents[-1:] == ["study"] else {**COMMANDS, "study": ("", "")}
     return f"no such command: {' '.join([*parents, given])}; {did_you_mean(given, allowed)}"

@@ -47,6 +47,8 @@ def fit(
     """Fit a scaling law, with intervals and the largest models held out as a test."""
     from kbit.laws import fit as fit_law
 
+    if seed < 0:
+        raise UsageError(f"--seed is {seed}; give 0 or more.")
     roles = pairs(column, option="--column")
     rows = table_from(data, store, study=study, where=where)
     if store is not None:

@@ -67,6 +67,8 @@ def measure(
     for name in names:
         if find_coder(name).needs_baseline_text and baseline_documents is None:
             baseline(name)  # says what is missing, before a model is loaded
+    if seed < 0:
+        raise UsageError(f"--seed is {seed}; give 0 or more.")
     if resamples < 1:
         raise UsageError(f"--resamples is {resamples}; give at least 1 (2000 is usual).")
     if not any(document.text for document in documents):

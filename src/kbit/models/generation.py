@@ -69,7 +69,7 @@ def generate(
         UsageError: a setting out of range.
         ModelError: the prompt fills the model's context, or cannot be begun.
     """
-    _check(max_new_tokens, temperature, top_k, top_p)
+    _check(max_new_tokens, temperature, top_k, top_p, seed)
     ids = _encode(model, tokenizer, prompt)
     context = cache_facts(model.config.to_dict())["max_context"]
     room = max_new_tokens if context is None else min(max_new_tokens, context - len(ids))
@@ -100,6 +100,7 @@ def generate(
             eos_token_id=sorted(ends) or None,
             pad_token_id=next(iter(sorted(ends)), 0),
             streamer=streamer,
+            logits_processor=[_numbers],
             **settings,
         )
         wall_s = time.perf_counter() - start
@@ -157,7 +158,19 @@ def _encode(model: Any, tokenizer: Any, prompt: str) -> list[int]:
     return [first]
 
 
-def _check(max_new_tokens: int, temperature: float, top_k: int, top_p: float) -> None:
+def _numbers(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    """Scores as they are; refused where they are none. A processor of logits, as Transformers calls it."""
+    if torch.isnan(scores).any():
+        raise ModelError(
+            f"the model's logits after token {ids.shape[1]} are not numbers: its weights are damaged. "
+            "Copy or quantise it again."
+        )
+    return scores
+
+
+def _check(max_new_tokens: int, temperature: float, top_k: int, top_p: float, seed: int | None) -> None:
+    if seed is not None and not 0 <= seed < 2**63:
+        raise UsageError(f"seed must be 0 to 2^63 - 1, given {seed}.")
     if max_new_tokens < 1:
         raise UsageError(f"max_new_tokens must be at least 1, given {max_new_tokens}.")
     if not 0 <= temperature < float("inf"):

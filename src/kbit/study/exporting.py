@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kbit.errors import MissingExtraError, StudyError, did_you_mean
+from kbit.errors import MissingExtraError, StudyError, UsageError, did_you_mean
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -63,7 +63,8 @@ def export(rows: Rows, file: Path | str, *, format: str | None = None) -> None: 
         format: csv, parquet or json.
 
     Raises:
-        StudyError: there is no such format, or the file cannot be written.
+        UsageError: there is no such format.
+        StudyError: the file cannot be written.
     """
     path = Path(file)
     content = FORMATS[format_of(path, format)](rows)
@@ -92,12 +93,9 @@ def format_of(file: Path | None, given: str | None) -> str:
     """The export format: as given, else by the file's ending, else CSV.
 
     Raises:
-        StudyError: there is no such format.
+        UsageError: there is no such format.
     """
     name = given or (file.suffix.removeprefix(".").lower() if file and file.suffix else "csv")
     if name not in FORMATS:
-        raise StudyError(
-            f"there is no export format {name!r}; {did_you_mean(name, FORMATS)} "
-            "Give --format csv, parquet or json."
-        )
+        raise UsageError(f"there is no export format {name!r}; {did_you_mean(name, FORMATS)}")
     return name
