@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from kbit.cli.output import JsonFlag, emit
+from kbit.cli.output import JsonFlag, emit, talk
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,6 +34,7 @@ def quantize(
     json: JsonFlag = False,
 ) -> int:
     """Write a model at k bits a weight."""
+    from kbit.models.content import tokenizer_files
     from kbit.quantize import quantize_model
 
     with _progress(quiet=json) as progress:
@@ -67,6 +68,10 @@ def quantize(
         "kept_in_16_bits": report.kept,
         "untied": report.untied,
     }
+    if not any(tokenizer_files(report.out)):
+        talk(
+            f"{report.out} has no tokeniser, because {model} has none: nothing can be measured or generated."
+        )
     return emit(data, json=json, text=lambda console: _draw(console, data))
 
 
