@@ -11,6 +11,7 @@ from kbit.information import gain
 from kbit.ladder.models import FOLDER
 from kbit.models import load, load_tokenizer
 from kbit.training.architecture import size_of
+from kbit.training.branches import runs_of
 from kbit.training.evaluate import held_out_lengths
 from kbit.training.recipe import read_recipe
 from kbit.training.run import run_identity
@@ -36,7 +37,7 @@ def test_the_recipe_that_ships_made_them(records):
     recipe = read_recipe(SHIPPED)
     text = json.loads((FOLDER / "texts.json").read_text())
     for rung, record in zip(recipe.rungs, records, strict=True):
-        assert record["run"] == run_identity(rung, recipe, text["training"]["hash"])
+        assert record["run"] == run_identity(runs_of(rung, recipe)[0], recipe, text["training"]["hash"])
         size = size_of(rung, recipe.model, recipe.tokenizer.vocabulary)
         assert (record["parameters"], record["body_parameters"]) == (size.parameters, size.body_parameters)
         assert record["held_out_text_hash"] == text["held_out_whole"]["hash"]

@@ -6,8 +6,9 @@ import pytest
 
 from kbit.errors import TrainingError
 from kbit.training.architecture import size_of
+from kbit.training.branches import runs_of
 from kbit.training.recipe import read_recipe
-from kbit.training.run import run_identity, steps_of
+from kbit.training.run import run_identity
 
 SHIPPED = Path(__file__).parents[2] / "recipes" / "tiny-ladder.toml"
 
@@ -36,25 +37,33 @@ def test_hash_follows_values_not_spelling(tmp_path):
 
 
 def test_a_run_is_its_rung_not_its_neighbours(recipe):
+    def identity(rung, recipe, text="t"):
+        return run_identity(runs_of(rung, recipe)[-1], recipe, text)
+
     small, large = recipe.rungs
     alone = replace(recipe, name="other", rungs=(small,))
-    assert run_identity(small, recipe, "t") == run_identity(small, alone, "t")
+    assert identity(small, recipe) == identity(small, alone)
     changed = {
-        run_identity(small, recipe, "t"),
-        run_identity(large, recipe, "t"),
-        run_identity(small, recipe, "u"),
-        run_identity(replace(small, tokens=64), recipe, "t"),
-        run_identity(small, replace(recipe, seed=4), "t"),
-        run_identity(small, replace(recipe, training=replace(recipe.training, learning_rate=1.0)), "t"),
+        identity(small, recipe),
+        identity(large, recipe),
+        identity(small, recipe, "u"),
+        identity(replace(small, tokens=64), recipe),
+        identity(replace(small, branches=(640,)), recipe),
+        identity(small, replace(recipe, seed=4)),
+        identity(small, replace(recipe, training=replace(recipe.training, learning_rate=1.0))),
+        identity(small, replace(recipe, model=replace(recipe.model, residual_init="scaled"))),
     }
-    assert len(changed) == 6
+    assert len(changed) == 8
     often = replace(recipe, training=replace(recipe.training, checkpoint_steps=1))
-    assert run_identity(small, recipe, "t") == run_identity(small, often, "t")
+    assert identity(small, recipe) == identity(small, often)
+    evaluated = replace(recipe, text=replace(recipe.text, held_out_bytes=1000))
+    assert identity(small, recipe) == identity(small, evaluated)
 
 
 def test_steps_round_to_the_nearest_whole(recipe):
     small = recipe.rungs[0]
-    assert [steps_of(replace(small, tokens=t), recipe) for t in (1, 64, 95, 97, 6400)] == [1, 1, 1, 2, 100]
+    counts = (1, 64, 95, 97, 6400)
+    assert [runs_of(replace(small, tokens=t), recipe)[0].steps for t in counts] == [1, 1, 1, 2, 100]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,33 +18,36 @@ from safetensors.torch import load_file, save_file
 from kbit.errors import TrainingError
 from kbit.training import run as run_module
 from kbit.training.architecture import config_of, new_model
+from kbit.training.branches import runs_of
 from kbit.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from kbit.training.log import StepLog, read_log
 from kbit.training.prepare import Prepared, prepare
 from kbit.training.recipe import read_recipe
-from kbit.training.run import CHECKPOINT, LOG, new_optimizer, train_rung, train_step
+from kbit.training.run import CHECKPOINT, LOG, new_optimizer, train_run, train_step
 
 from .conftest import make_recipe
 
 STEPS = 60
 DRIVER = """
 import sys, time, torch
+from dataclasses import replace
 from pathlib import Path
 from kbit.training.prepare import prepare
 from kbit.training.recipe import read_recipe
-from kbit.training.run import train_rung
+from kbit.training.branches import runs_of
+from kbit.training.run import train_run
 torch.set_num_threads(1)
 recipe, out = read_recipe(sys.argv[1]), Path(sys.argv[2])
 prepared = prepare(recipe, out)
-train_rung(recipe.rungs[1], recipe, prepared.stream(), folder=out / "runs" / "large",
+train_run(runs_of(recipe.rungs[1], recipe)[0], recipe, prepared.stream(), work=out / "runs",
            text_hash=prepared.training_hash, report=lambda step: time.sleep(0.01))
 """
 
 
 def train(recipe, prepared: Prepared, folder: Path):
-    return train_rung(
-        recipe.rungs[1], recipe, prepared.stream(), folder=folder, text_hash=prepared.training_hash
-    )
+    """Train the larger rung; checkpoint and log end up in `folder`."""
+    run = replace(runs_of(recipe.rungs[1], recipe)[0], name=folder.name)
+    return train_run(run, recipe, prepared.stream(), work=folder.parent, text_hash=prepared.training_hash)
 
 
 def losses(folder: Path) -> list[tuple[int, float, float]]:
@@ -121,7 +125,7 @@ def test_a_loss_that_is_no_number_stops_with_the_last_good_checkpoint(recipe, tm
     monkeypatch.setattr(run_module, "train_step", fails)
     with pytest.raises(TrainingError) as error:
         train(recipe, prepared, tmp_path / "work")
-    for said in ("large", "step 9 of 24", "nan", str(tmp_path / "work" / CHECKPOINT), "learning_rate"):
+    for said in ("work: ", "step 9 of 24", "nan", str(tmp_path / "work" / CHECKPOINT), "learning_rate"):
         assert said in str(error.value)
     with safe_open(tmp_path / "work" / CHECKPOINT, framework="pt") as file:
         assert json.loads(file.metadata()["kbit"])["step"] == 7

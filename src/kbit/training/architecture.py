@@ -69,11 +69,11 @@ def config_of(rung: Rung, model: ModelPart, *, vocabulary: int) -> LlamaConfig:
     )
 
 
-def new_model(config: LlamaConfig, *, seed: int) -> LlamaForCausalLM:
+def new_model(config: LlamaConfig, *, seed: int, residual_init: str = "scaled") -> LlamaForCausalLM:
     """A model with fresh float32 weights that depend on the configuration and the seed alone.
 
-    Matrices start normal with deviation fan_in ** -0.5, those that write to the residual stream smaller by
-    (2 x layers) ** -0.5 (as GPT-2 does), embeddings with 0.02, norms at one.
+    Matrices start normal with deviation fan_in ** -0.5, embeddings with 0.02, norms at one. Matrices that
+    write to the residual stream start smaller by (2 x layers) ** -0.5 (`scaled`, as GPT-2's) or at `zero`.
     """
     model = LlamaForCausalLM(config).float()
     generator = torch.Generator().manual_seed(seed)
@@ -84,6 +84,6 @@ def new_model(config: LlamaConfig, *, seed: int) -> LlamaForCausalLM:
                 continue
             deviation = 0.02 if "embed_tokens" in name else weight.shape[1] ** -0.5
             if name.endswith(("o_proj.weight", "down_proj.weight")):
-                deviation *= (2 * config.num_hidden_layers) ** -0.5
+                deviation *= 0.0 if residual_init == "zero" else (2 * config.num_hidden_layers) ** -0.5
             weight.normal_(0.0, deviation, generator=generator)
     return model

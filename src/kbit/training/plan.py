@@ -6,15 +6,16 @@ from dataclasses import dataclass
 import torch
 
 from kbit.training.architecture import config_of, new_model, size_of
+from kbit.training.branches import steps_trained, tokens_per_step
 from kbit.training.recipe import ModelPart, Recipe, Rung
-from kbit.training.run import new_optimizer, steps_of, tokens_per_step, train_step
+from kbit.training.run import new_optimizer, train_step
 
 PROBE_STEPS = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RungPlan:
-    """One rung's share."""
+    """One rung's share; steps, tokens and FLOPs are those of all its branches together."""
 
     rung: str
     body_parameters: int
@@ -98,13 +99,14 @@ def memory_of(rung: Rung, model: ModelPart, *, parameters: int, windows: int) ->
 
 def _rung_plan(rung: Rung, recipe: Recipe, measure: bool) -> RungPlan:
     size = size_of(rung, recipe.model, recipe.tokenizer.vocabulary)
-    tokens = steps_of(rung, recipe) * tokens_per_step(recipe)
+    steps = steps_trained(rung, recipe)
+    tokens = steps * tokens_per_step(recipe)
     return RungPlan(
         rung=rung.name,
         body_parameters=size.body_parameters,
         parameters=size.parameters,
         stored_bytes=size.stored_bytes,
-        steps=steps_of(rung, recipe),
+        steps=steps,
         tokens=tokens,
         flops=tokens * size.flops_per_token,
         memory_bytes=memory_of(
@@ -117,7 +119,8 @@ def _rung_plan(rung: Rung, recipe: Recipe, measure: bool) -> RungPlan:
 def _speed(rung: Rung, recipe: Recipe) -> float:
     """Tokens a second over a few steps, after one that warms up."""
     part, vocabulary = recipe.training, recipe.tokenizer.vocabulary
-    model = new_model(config_of(rung, recipe.model, vocabulary=vocabulary), seed=recipe.seed)
+    config = config_of(rung, recipe.model, vocabulary=vocabulary)
+    model = new_model(config, seed=recipe.seed, residual_init=recipe.model.residual_init)
     optimizer = new_optimizer(model, part)
     body = torch.compile(model.model, dynamic=False) if part.compile else model.model
     shape = (part.batch_windows * part.accumulation, recipe.model.context + 1)

@@ -20,6 +20,7 @@ from kbit.coders import CodeLengths
 from kbit.errors import TrainingError, did_you_mean
 from kbit.information import bits_per_byte
 from kbit.training.architecture import size_of
+from kbit.training.branches import Run, runs_of, steps_trained
 from kbit.training.checkpoint import write_text
 from kbit.training.evaluate import (
     Neighbours,
@@ -31,7 +32,7 @@ from kbit.training.evaluate import (
 from kbit.training.export import RECORD, export_rung, quiet, read_record
 from kbit.training.prepare import Prepared, prepare
 from kbit.training.recipe import Recipe, Rung
-from kbit.training.run import Step, run_identity, train_rung
+from kbit.training.run import Step, run_identity, train_run
 
 FAMILY, RUNS, LENGTHS = "family.json", "runs", "held-out-bits.jsonl"
 Record = dict[str, Any]
@@ -40,7 +41,10 @@ Report = Callable[[Step], None]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Family:
-    """The trained rungs, smallest first, and how neighbours differ on the held-out text."""
+    """The trained runs, smallest first, and how neighbours differ on the held-out text.
+
+    Neighbours are the branches of one rung, and the longest finished runs of one rung and the next.
+    """
 
     folder: Path
     records: list[Record]
@@ -61,7 +65,7 @@ def pretrain(
     Args:
         recipe: what to train.
         out: a folder of this recipe's own; checkpoints and logs lie in `out/runs/<rung>`.
-        only: names of rungs; none means all.
+        only: names of rungs (all their branches) or of single branches; none means all.
         jobs: rungs trained at once, each in a process of its own, largest first; by default one a core. On a
             machine that does other work too, jobs of one thread go much further than one job of several.
         threads: threads of each job; by default the machine's, shared out. Another number rounds sums in
@@ -75,13 +79,13 @@ def pretrain(
         TrainingError: a name in `only` is unknown, or a rung fails; the others are finished first.
     """
     jobs, threads = sharing(recipe, only=only, jobs=jobs, threads=threads)
-    chosen = [rung for rung in recipe.rungs if not only or rung.name in only]
+    chosen = [rung for rung in recipe.rungs if _wanted(rung, recipe, only)]
     prepared = prepare(recipe, out)
     if jobs == 1:
         for rung in chosen:
-            finish_rung(rung, recipe, prepared, threads, report)
+            finish_rung(rung, recipe, prepared, threads, only, report)
     else:
-        _finish_several(chosen, recipe, prepared, jobs, threads, report)
+        _finish_several(chosen, recipe, prepared, jobs, threads, only, report)
     return _family(recipe, prepared)
 
 
@@ -93,31 +97,55 @@ def sharing(
     Raises:
         TrainingError: a name in `only` is no rung.
     """
-    names = [rung.name for rung in recipe.rungs]
+    names = [name for rung in recipe.rungs for name in _names(rung, recipe)]
     for name in only:
         if name not in names:
             raise TrainingError(f"{recipe.name} has no rung {name!r}; {did_you_mean(name, names)}")
     cores = torch.get_num_threads()
-    jobs = min(len(set(only)) or len(names), jobs or cores)
+    jobs = min(sum(bool(_wanted(rung, recipe, only)) for rung in recipe.rungs), jobs or cores)
     return jobs, threads or max(1, cores // jobs)
 
 
+def _names(rung: Rung, recipe: Recipe) -> list[str]:
+    return [run.name for run in runs_of(rung, recipe)]
+
+
+def _wanted(rung: Rung, recipe: Recipe, only: Sequence[str]) -> list[Run]:
+    """The runs of a rung that are asked for; the rung's own name asks for its branches too."""
+    return [run for run in runs_of(rung, recipe) if not only or {run.name, rung.name}.intersection(only)]
+
+
 def finish_rung(
-    rung: Rung, recipe: Recipe, prepared: Prepared, threads: int, report: Report | None = None
+    rung: Rung,
+    recipe: Recipe,
+    prepared: Prepared,
+    threads: int,
+    only: Sequence[str] = (),
+    report: Report | None = None,
 ) -> None:
-    """Train, export and evaluate one rung, unless that is done."""
+    """Train, export and evaluate the runs of one rung, fewest tokens first, unless that is done."""
     torch.set_num_threads(threads)
-    folder, work = prepared.folder / rung.name, prepared.folder / RUNS / rung.name
-    identity = run_identity(rung, recipe, prepared.training_hash)
+    for run in _wanted(rung, recipe, only):
+        _finish_run(run, recipe, prepared, threads, report)
+
+
+def _finish_run(run: Run, recipe: Recipe, prepared: Prepared, threads: int, report: Report | None) -> None:
+    rung, folder, work = run.rung, prepared.folder / run.name, prepared.folder / RUNS / run.name
+    identity = run_identity(run, recipe, prepared.training_hash)
     record = read_record(folder)
     if record is None or record["run"] != identity:
         (work / LENGTHS).unlink(missing_ok=True)
-        trained = train_rung(
-            rung, recipe, prepared.stream(), folder=work, text_hash=prepared.training_hash, report=report
+        trained = train_run(
+            run,
+            recipe,
+            prepared.stream(),
+            work=prepared.folder / RUNS,
+            text_hash=prepared.training_hash,
+            report=report,
         )
         size = size_of(rung, recipe.model, recipe.tokenizer.vocabulary)
         record = {
-            "rung": rung.name,
+            "rung": run.name,
             "recipe": recipe.name,
             "recipe_hash": recipe.hash,
             "run": identity,
@@ -167,14 +195,19 @@ def _evaluate(folder: Path, work: Path, record: Record, prepared: Prepared) -> N
 def _family(recipe: Recipe, prepared: Prepared) -> Family:
     """What is finished by now, written to `family.json`."""
     records: list[Record] = []
-    lengths: list[tuple[str, list[CodeLengths]]] = []
+    neighbours: list[Neighbours] = []
+    ends: list[tuple[str, list[CodeLengths]]] = []
     for rung in recipe.rungs:
-        record = read_record(prepared.folder / rung.name)
-        found = read_lengths(prepared.folder / RUNS / rung.name / LENGTHS)
-        if record is not None and found is not None:
-            records.append(record)
-            lengths.append((rung.name, found))
-    family = Family(folder=prepared.folder, records=records, neighbours=compare_neighbours(lengths))
+        lengths: list[tuple[str, list[CodeLengths]]] = []
+        for name in _names(rung, recipe):
+            record = read_record(prepared.folder / name)
+            found = read_lengths(prepared.folder / RUNS / name / LENGTHS)
+            if record is not None and found is not None:
+                records.append(record)
+                lengths.append((name, found))
+        neighbours += compare_neighbours(lengths)
+        ends += lengths[-1:]
+    family = Family(folder=prepared.folder, records=records, neighbours=neighbours + compare_neighbours(ends))
     write_text(prepared.folder / FAMILY, json.dumps(family_json(family), indent=2) + "\n")
     return family
 
@@ -202,6 +235,7 @@ def _finish_several(
     prepared: Prepared,
     jobs: int,
     threads: int,
+    only: Sequence[str],
     report: Report | None,
 ) -> None:
     """Finish rungs in processes of their own, largest first; raise what failed once all have ended."""
@@ -213,12 +247,12 @@ def _finish_several(
     try:
         with ProcessPoolExecutor(jobs, mp_context=context, initializer=_use, initargs=(steps,)) as pool:
             costs = {
-                rung.name: rung.tokens
+                rung.name: steps_trained(rung, recipe)
                 * size_of(rung, recipe.model, recipe.tokenizer.vocabulary).flops_per_token
                 for rung in chosen
             }
             futures = {
-                pool.submit(_finish_in_worker, rung, recipe, prepared, threads): rung.name
+                pool.submit(_finish_in_worker, rung, recipe, prepared, threads, only): rung.name
                 for rung in sorted(chosen, key=lambda rung: -costs[rung.name])
             }
             for future in as_completed(futures):
@@ -247,8 +281,10 @@ def _use(steps: "Queue[Step | None]") -> None:
     _steps = steps
 
 
-def _finish_in_worker(rung: Rung, recipe: Recipe, prepared: Prepared, threads: int) -> None:
-    finish_rung(rung, recipe, prepared, threads, _steps.put if _steps is not None else None)
+def _finish_in_worker(
+    rung: Rung, recipe: Recipe, prepared: Prepared, threads: int, only: Sequence[str]
+) -> None:
+    finish_rung(rung, recipe, prepared, threads, only, _steps.put if _steps is not None else None)
 
 
 def _tell(steps: "Queue[Step | None]", report: Report | None) -> None:

@@ -18,12 +18,16 @@ class TextPart:
     """Where the text comes from and what is held out.
 
     `source = "stdlib"` is what the running Python carries; otherwise `paths` are read as `kbit.corpus` reads
-    them, near duplicates removed, and split by hash of their names.
+    them, near duplicates removed, and split by hash of their names. Of long held-out documents (books),
+    pieces of `held_out_piece_bytes` spread evenly over all can stand for the whole, `held_out_bytes` in all
+    (0: everything, uncut).
     """
 
     source: str = "paths"
     paths: tuple[str, ...] = ()
     held_out_share: float = 0.07
+    held_out_bytes: int = 0
+    held_out_piece_bytes: int = 8192
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,13 +40,19 @@ class TokenizerPart:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelPart:
-    """What all rungs share. `context` is in tokens; `key_value_groups` query heads share a key head."""
+    """What all rungs share. `context` is in tokens; `key_value_groups` query heads share a key head.
+
+    `residual_init` is how matrices that write to the residual stream start: at `zero`, so that every layer
+    begins as the identity (Zhang et al. 2019, Fixup; seen here to learn markedly faster), or `scaled` down by
+    (2 x layers) ** -0.5 as in GPT-2.
+    """
 
     architecture: str = "llama"
     context: int = 512
     head_width: int = 32
     key_value_groups: int = 1
     rope_theta: float = 10_000.0
+    residual_init: str = "zero"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,13 +75,18 @@ class TrainingPart:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rung:
-    """One model of the family: widths, depth, and the number of tokens it is trained on."""
+    """One model of the family: widths, depth, and the number of tokens it is trained on.
+
+    `branches` are smaller token counts: the learning rate is decayed towards them too, on side branches of
+    the one run, so several token counts cost little more than the largest (Hu et al. 2024, section 4.3).
+    """
 
     name: str
     hidden: int
     layers: int
     intermediate: int
     tokens: int
+    branches: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -165,6 +180,13 @@ def _check(recipe: Recipe, path: Path) -> None:
             "given if source is paths",
         ),
         (0 < text.held_out_share < 1, "text.held_out_share", text.held_out_share, "between 0 and 1"),
+        (text.held_out_bytes >= 0, "text.held_out_bytes", text.held_out_bytes, "0 (all) or more"),
+        (
+            text.held_out_piece_bytes >= 256,
+            "text.held_out_piece_bytes",
+            text.held_out_piece_bytes,
+            "256 or more",
+        ),
         (
             recipe.tokenizer.vocabulary >= 512,
             "tokenizer.vocabulary",
@@ -172,6 +194,12 @@ def _check(recipe: Recipe, path: Path) -> None:
             "512 or more",
         ),
         (model.architecture == "llama", "model.architecture", model.architecture, '"llama"'),
+        (
+            model.residual_init in ("zero", "scaled"),
+            "model.residual_init",
+            model.residual_init,
+            '"zero" or "scaled"',
+        ),
         (model.context >= 8, "model.context", model.context, "8 or more"),
         (model.head_width > 0 and model.head_width % 2 == 0, "model.head_width", model.head_width, "even"),
         (training.batch_windows > 0, "training.batch_windows", training.batch_windows, "1 or more"),
@@ -203,6 +231,13 @@ def _check(recipe: Recipe, path: Path) -> None:
                 f"a multiple of head_width x key_value_groups = {groups}",
             ),
             (min(rung.layers, rung.intermediate, rung.tokens) > 0, rung.name, rung, "above 0 everywhere"),
+            (
+                list(rung.branches) == sorted({*rung.branches} - {rung.tokens})
+                and all(0 < count < rung.tokens for count in rung.branches),
+                f"{rung.name}.branches",
+                list(rung.branches),
+                f"rising token counts below the rung's {rung.tokens:,}",
+            ),
             ("/" not in rung.name and not rung.name.startswith("."), "name", rung.name, "a folder's name"),
         ]
     for holds, key, given, allowed in rules:

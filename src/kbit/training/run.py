@@ -1,10 +1,11 @@
-"""Train one rung, from its last checkpoint to its last step."""
+"""Train one run, from its last checkpoint to its last step."""
 
 import fcntl
 import hashlib
 import json
 import math
 import multiprocessing
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,12 +19,13 @@ from transformers import LlamaForCausalLM
 
 from kbit.errors import TrainingError
 from kbit.training.architecture import config_of, new_model
+from kbit.training.branches import Run, tokens_per_step
 from kbit.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from kbit.training.log import StepLog, read_log
 from kbit.training.loss import LN2, sliced_cross_entropy
 from kbit.training.memory import keep_freed_memory
 from kbit.training.pack import Stream
-from kbit.training.recipe import Recipe, Rung, TrainingPart
+from kbit.training.recipe import Recipe, TrainingPart
 from kbit.training.schedule import learning_rate
 
 CHECKPOINT, LOG = "checkpoint.safetensors", "log.jsonl"
@@ -52,87 +54,123 @@ class Step:
     tokens_per_s: float
 
 
-def steps_of(rung: Rung, recipe: Recipe) -> int:
-    """Whole steps that reach a rung's tokens, at least one."""
-    return max(1, round(rung.tokens / tokens_per_step(recipe)))
+def run_identity(run: Run, recipe: Recipe, text_hash: str, *, trunk: bool = False) -> str:
+    """Hash of all that decides a run's losses: its row, the shared parts and the text, not other rungs.
 
-
-def tokens_per_step(recipe: Recipe) -> int:
-    """Tokens whose loss one step of the optimiser sees."""
-    part = recipe.training
-    return part.batch_windows * part.accumulation * recipe.model.context
-
-
-def run_identity(rung: Rung, recipe: Recipe, text_hash: str) -> str:
-    """Hash of all that decides a rung's losses: its row, the shared parts and the text, not other rungs."""
-    record = asdict(replace(recipe, name="", rungs=(replace(rung, name=""),)))
+    A trunk does not know where its branches end; what it does know of them is the warm-up.
+    """
+    row = replace(run.rung, name="", tokens=0 if trunk else run.tokens, branches=())
+    record = asdict(replace(recipe, name="", rungs=(row,)))
     record["training"].pop("checkpoint_steps")
+    record["rungs"][0].pop("branches")
+    for key in ("held_out_bytes", "held_out_piece_bytes"):
+        record["text"].pop(key)
+    if recipe.model.residual_init == "scaled":  # what runs were before there was a choice
+        record["model"].pop("residual_init")
+    if run.branched:
+        record["warmup_steps"] = run.warmup_steps
     content = json.dumps({"recipe": record, "text": text_hash}, sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def train_rung(
-    rung: Rung,
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Span:
+    """Steps trained in one folder: a whole run, a trunk up to a branch, or a branch."""
+
+    run: Run
+    folder: Path
+    identity: str
+    until: int
+    start: tuple[Path, str] | None = None
+    """The checkpoint a branch begins from, and that checkpoint's identity."""
+
+
+def train_run(
+    run: Run,
     recipe: Recipe,
     stream: Stream,
     *,
-    folder: Path,
+    work: Path,
     text_hash: str,
     report: Callable[[Step], None] | None = None,
 ) -> Trained:
-    """Train a rung, resuming where its folder's checkpoint stands; the losses are those of one whole run.
+    """Train a run, resuming where its checkpoint stands; the losses are those of one whole run.
 
     Args:
-        rung: which model.
+        run: one of `runs_of(rung, recipe)`.
         recipe: everything shared.
         stream: packed training text.
-        folder: where checkpoint and log live.
+        work: checkpoint and log live in `work/RUN`, those of a trunk in `work/RUNG-trunk`.
         text_hash: content hash of the training text.
         report: called after each step.
 
     Raises:
-        TrainingError: the loss is no number, another process trains this rung, or the checkpoint is foreign.
+        TrainingError: the loss is no number, another process trains this run, or the checkpoint is foreign.
     """
     keep_freed_memory()
-    folder.mkdir(parents=True, exist_ok=True)
+    folder, identity = work / run.name, run_identity(run, recipe, text_hash)
+    span = _Span(run=run, folder=folder, identity=identity, until=run.steps)
+    earlier: list[dict[str, Any]] = []
+    if run.branched:
+        trunk = work / f"{run.rung.name}-trunk"
+        start = trunk / f"at-{run.decay_start}.safetensors"
+        trunk_identity = run_identity(run, recipe, text_hash, trunk=True)
+        if not (folder / CHECKPOINT).exists() and not start.exists():
+            common = _Span(run=run, folder=trunk, identity=trunk_identity, until=run.decay_start)
+            with _alone(trunk):
+                _train(common, recipe, stream, report)
+                os.link(trunk / CHECKPOINT, start)
+        span = replace(span, start=(start, trunk_identity))
+        earlier = [record for record in read_log(trunk / LOG) if record["step"] < run.decay_start]
     with _alone(folder):
-        return _train(rung, recipe, stream, folder, run_identity(rung, recipe, text_hash), report)
+        model, wall_s = _train(span, recipe, stream, report)
+    return Trained(
+        model=model,
+        steps=run.steps,
+        tokens=run.steps * tokens_per_step(recipe),
+        wall_s=wall_s,
+        prequential_bits_per_byte=_prequential(earlier + read_log(folder / LOG), recipe, stream),
+    )
 
 
 def _train(
-    rung: Rung,
-    recipe: Recipe,
-    stream: Stream,
-    folder: Path,
-    identity: str,
-    report: Callable[[Step], None] | None,
-) -> Trained:
-    part, steps, parent = recipe.training, steps_of(rung, recipe), multiprocessing.parent_process()
+    span: _Span, recipe: Recipe, stream: Stream, report: Callable[[Step], None] | None
+) -> tuple[LlamaForCausalLM, float]:
+    """Train to the span's end; the model, and the seconds the span has taken over all its resumptions."""
+    run, part, parent = span.run, recipe.training, multiprocessing.parent_process()
     torch.manual_seed(recipe.seed)
-    config = config_of(rung, recipe.model, vocabulary=recipe.tokenizer.vocabulary)
-    model = new_model(config, seed=recipe.seed)
+    config = config_of(run.rung, recipe.model, vocabulary=recipe.tokenizer.vocabulary)
+    model = new_model(config, seed=recipe.seed, residual_init=recipe.model.residual_init)
     optimizer = new_optimizer(model, part)
-    progress = load_checkpoint(folder / CHECKPOINT, model=model, optimizer=optimizer, run=identity)
-    progress = progress or Progress(run=identity, step=0, wall_s=0.0)
+    own = span.folder / CHECKPOINT
+    progress = load_checkpoint(own, model=model, optimizer=optimizer, run=span.identity)
+    if progress is None and span.start is not None:
+        progress = load_checkpoint(span.start[0], model=model, optimizer=optimizer, run=span.start[1])
+    progress = progress or Progress(run=span.identity, step=0, wall_s=0.0)
+    if progress.step > span.until:
+        raise TrainingError(
+            f"{run.name} would branch off at step {span.until}, but {own} stands at {progress.step} already. "
+            f"Give a branch of more tokens, or remove {span.folder} to train the stable part again."
+        )
     body = torch.compile(model.model, dynamic=False) if part.compile else model.model
     model.train()
     began = time.monotonic() - progress.wall_s
-    with StepLog(folder / LOG, step=progress.step) as log:
-        for step in range(progress.step, steps):
+    with StepLog(span.folder / LOG, step=progress.step) as log:
+        for step in range(progress.step, span.until):
             if parent is not None and not parent.is_alive():
                 raise TrainingError(
-                    f"{rung.name}: the process that started this one is gone; run it again to resume."
+                    f"{run.name}: the process that started this one is gone; run it again to resume."
                 )
             started = time.monotonic()
-            rate = learning_rate(part, hidden=rung.hidden, step=step, steps=steps)
+            rate = _rate(run, part, step)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             batch = stream.batch(step=step, windows=part.batch_windows * part.accumulation, seed=recipe.seed)
             loss, norm = train_step(model, body, optimizer, torch.from_numpy(batch), part)
             if not math.isfinite(loss) or not math.isfinite(norm):
                 raise TrainingError(
-                    f"{rung.name}: at step {step} of {steps} the loss is {loss}, the gradient's norm {norm}. "
-                    f"The last good checkpoint is {folder / CHECKPOINT}; lower training.learning_rate "
+                    f"{run.name}: at step {step} of {run.steps} the loss is {loss}, the gradient's norm "
+                    f"{norm}. The last good checkpoint is {own}; lower training.learning_rate "
                     f"(here {rate:.2e}) or training.clip_norm."
                 )
             took = time.monotonic() - started
@@ -146,20 +184,18 @@ def _train(
                 gradient_norm=norm,
                 tokens_per_s=round(tokens / took, 1),
             )
-            if (step + 1) % part.checkpoint_steps == 0 or step + 1 == steps:
-                progress = Progress(run=identity, step=step + 1, wall_s=time.monotonic() - began)
-                save_checkpoint(folder / CHECKPOINT, model=model, optimizer=optimizer, progress=progress)
+            if (step + 1) % part.checkpoint_steps == 0 or step + 1 == span.until:
+                progress = Progress(run=span.identity, step=step + 1, wall_s=time.monotonic() - began)
+                save_checkpoint(own, model=model, optimizer=optimizer, progress=progress)
             if report is not None:
-                report(
-                    Step(rung=rung.name, step=step, steps=steps, loss_nats=loss, tokens_per_s=tokens / took)
-                )
-    return Trained(
-        model=model,
-        steps=steps,
-        tokens=steps * tokens_per_step(recipe),
-        wall_s=progress.wall_s,
-        prequential_bits_per_byte=_prequential(read_log(folder / LOG), recipe, stream),
-    )
+                speed = tokens / took
+                report(Step(rung=run.name, step=step, steps=run.steps, loss_nats=loss, tokens_per_s=speed))
+    return model, progress.wall_s
+
+
+def _rate(run: Run, part: TrainingPart, step: int) -> float:
+    warmup = run.warmup_steps if run.branched else None
+    return learning_rate(part, hidden=run.rung.hidden, step=step, steps=run.steps, warmup_steps=warmup)
 
 
 def train_step(
@@ -228,6 +264,7 @@ def new_optimizer(model: LlamaForCausalLM, part: TrainingPart) -> torch.optim.Op
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Hold the folder's lock; it falls away with the process, however that ends."""
+    folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
