@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from transformers import PreTrainedTokenizerFast
@@ -103,7 +104,7 @@ def prepare(recipe: Recipe, out: Path) -> Prepared:
     write_documents(out / HELD_OUT, split.held_out)
     tokenizer.save_pretrained(out / TOKENIZER)
     np.save(out / TOKENS, stream.tokens, allow_pickle=False)
-    facts = {
+    facts: dict[str, Any] = {
         "context": recipe.model.context,
         "training_hash": content_hash(split.training),
         "training_bytes": stream.bytes,
