@@ -1,16 +1,26 @@
-"""4,000 bootstraps of Chinchilla-240: kbit's batched fit against SciPy's L-BFGS-B, from the same starts.
+"""4,000 bootstraps of Chinchilla-240 from the same starts: kbit against SciPy's L-BFGS-B.
 
     OMP_NUM_THREADS=1 python benchmarks/laws.py DATA.csv [--resamples 4000] [--peer 40] [--starts 8]
 
-One core, one run. Both get the same resamples, the same starts for each, exact gradients and the objective
-scaled by 1/delta. SciPy fits `--peer` of the resamples, and its time is multiplied up. Times are of the
-process's own CPU, so that other work on the machine does not count; the wall time is printed beside them.
-`DATA.csv` has columns N, D, loss and epoch_excluded.
+One core, one run. Both get the same resamples, the same starts, exact gradients and the objective scaled by
+1/delta. Three ways to use the starts:
+
+- shared: kbit's `fit`. All starts descend on the data as they are, descents that met are merged, and each
+  resample goes on from every optimum that is left.
+- each: every start descends for every resample, nothing shared. SciPy's way, and the check of the first:
+  no resample's optimum may be lower than the shared one.
+- warm: one start a resample, the optimum of all the data; what SciPy's user does who thinks of it.
+
+SciPy fits `--peer` of the resamples, and its time is multiplied up; kbit's `each` likewise for `--each`.
+Times are of the process's own CPU, with the wall time beside them. `bound_s` is how long the shared way would
+take if nothing but the exponentials of its evaluations cost anything. `DATA.csv` has columns N, D, loss and
+epoch_excluded.
 """
 
 import argparse
 import json
 import time
+from dataclasses import replace
 
 import numpy as np
 from scipy.optimize import minimize
@@ -19,6 +29,7 @@ from kbit.laws.files import read_table
 from kbit.laws.forms import FORMS
 from kbit.laws.loss import Loss
 from kbit.laws.model import Model
+from kbit.laws.multistart import distinct, minimise_each
 from kbit.laws.optimise import Problem, minimise
 from kbit.laws.starts import grid_starts
 from kbit.laws.table import where
@@ -48,82 +59,94 @@ def peer_objective(theta, log_n, log_d, log_loss, weights):
     return (weights @ value) / DELTA, gradient / DELTA
 
 
+def timed(work):
+    """What `work` returns, and its CPU and wall time in seconds."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    found = work()
+    return found, {"cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - wall}
+
+
+def scaled(times, factor):
+    return {name: value * factor for name, value in times.items()}
+
+
+def peer_run(starts, data, weights):
+    """SciPy's best objective for each row of weights, over the starts."""
+    best = np.empty(weights.shape[0])
+    options = {"maxiter": 2000, "maxfun": 4000, "ftol": 1e-12, "gtol": 1e-8}
+    for i, row in enumerate(weights):
+        best[i] = min(
+            minimize(peer_objective, s, args=(*data, row), jac=True, method="L-BFGS-B", options=options).fun
+            for s in starts
+        )
+    return best * DELTA
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("data")
     parser.add_argument("--resamples", type=int, default=4000)
     parser.add_argument("--starts", type=int, default=8)
     parser.add_argument("--peer", type=int, default=40)
+    parser.add_argument("--each", type=int, default=1000)
     options = parser.parse_args()
 
     table = where(read_table(options.data), {"epoch_excluded": 0})
     n, d, loss = (np.array(table[c], dtype=float) for c in ("N", "D", "loss"))
     form = FORMS["chinchilla"]
     model = Model(form=form, parameters=form.parameters, sign=1.0)
-    huber = Loss(name="huber-log", delta=DELTA)
-    columns = {"params": n, "tokens": d}
-    problem = Problem(model=model, columns=columns, response=loss, weights=np.ones_like(loss), loss=huber)
+    problem = Problem(
+        model=model,
+        columns={"params": n, "tokens": d},
+        response=loss,
+        weights=np.ones_like(loss),
+        loss=Loss(name="huber-log", delta=DELTA),
+    )
     starts = grid_starts(problem, count=options.starts)
     rng = np.random.default_rng(0)
     weights = rng.multinomial(n.size, np.full(n.size, 1 / n.size), size=options.resamples).astype(float)
-    batch = Problem(model=model, columns=columns, response=loss, weights=weights, loss=huber)
+    batch = replace(problem, weights=weights)
 
-    def kbit_run(theta, which):
-        cpu, wall = time.process_time(), time.perf_counter()
-        found = minimise(batch, theta, which=which)
-        return found, time.process_time() - cpu, time.perf_counter() - wall
+    shared, shared_time = timed(lambda: minimise_each(batch, distinct(minimise(problem, starts))))
+    some = replace(problem, weights=weights[: options.each])
+    each, each_time = timed(lambda: minimise_each(some, starts))
+    data = (np.log(n), np.log(d), np.log(loss))
+    few = weights[: options.peer]
+    theirs, peer_time = timed(lambda: peer_run(starts, data, few))
+    best = minimise(problem, starts)
+    optimum = best.theta[np.argmin(best.objective)]
+    their_warm, warm_time = timed(lambda: peer_run([optimum], data, few))
+    _, exp_time = timed(lambda: [np.exp(weights) for _ in range(10)])
 
-    # as `fit` does it: one start for each resample, the optimum of all the data
-    first = minimise(problem, starts)
-    best = first.theta[np.argmin(first.objective)]
-    everyone = np.arange(options.resamples)
-    warm, warm_cpu, warm_wall = kbit_run(np.repeat(best[None], options.resamples, axis=0), everyone)
-    # the multistart of the peer: every start for every resample
-    which = np.repeat(everyone, options.starts)
-    full, full_cpu, full_wall = kbit_run(np.tile(starts, (options.resamples, 1)), which)
-    lowest = full.objective.reshape(options.resamples, options.starts).min(axis=1)
+    peer_time, warm_time = (scaled(t, options.resamples / options.peer) for t in (peer_time, warm_time))
+    each_time = scaled(each_time, options.resamples / options.each)
+    lowest = np.minimum(each.objective, shared.objective[: options.each])
+    lowest[: options.peer] = np.minimum(lowest[: options.peer], np.minimum(theirs, their_warm))
 
-    log_n, log_d, log_loss = np.log(n), np.log(d), np.log(loss)
-    cpu, wall = time.process_time(), time.perf_counter()
-    theirs = np.empty(options.peer)
-    for i in range(options.peer):
-        values = []
-        for start in starts:
-            found = minimize(
-                peer_objective,
-                start,
-                args=(log_n, log_d, log_loss, weights[i]),
-                jac=True,
-                method="L-BFGS-B",
-                options={"maxiter": 2000, "maxfun": 4000, "ftol": 1e-12, "gtol": 1e-8},
-            )
-            values.append(found.fun * DELTA)
-        theirs[i] = min(values)
-    scale = options.resamples / options.peer
-    peer_cpu, peer_wall = (time.process_time() - cpu) * scale, (time.perf_counter() - wall) * scale
+    def worse(objective):
+        return float(np.mean(objective > lowest[: objective.size] * (1 + 1e-6)))
 
-    def worse(objective, than):
-        return float(np.mean(objective > than * (1 + 1e-6)))
-
-    reached = np.minimum(np.minimum(warm.objective, lowest)[: options.peer], theirs)
+    evaluations = shared.iterations.mean() + 2  # one more at the start and one where delta is lowered
     print(
         json.dumps(
             {
                 "resamples": options.resamples,
                 "starts": options.starts,
-                "kbit_warm_cpu_s": warm_cpu,
-                "kbit_warm_wall_s": warm_wall,
-                "kbit_multistart_cpu_s": full_cpu,
-                "kbit_multistart_wall_s": full_wall,
-                "scipy_multistart_cpu_s": peer_cpu,
-                "scipy_multistart_wall_s": peer_wall,
-                "scipy_fitted": options.peer,
-                "ratio_warm_cpu": peer_cpu / warm_cpu,
-                "ratio_multistart_cpu": peer_cpu / full_cpu,
-                "warm_above_multistart": worse(warm.objective, np.minimum(warm.objective, lowest)),
-                "warm_above_best": worse(warm.objective[: options.peer], reached),
-                "multistart_above_best": worse(lowest[: options.peer], reached),
-                "scipy_above_best": worse(theirs, reached),
+                "kbit_shared": shared_time,
+                "kbit_each": each_time,
+                "scipy_each": peer_time,
+                "scipy_warm": warm_time,
+                "ratio_shared": peer_time["cpu_s"] / shared_time["cpu_s"],
+                "ratio_each": peer_time["cpu_s"] / each_time["cpu_s"],
+                "ratio_warm": warm_time["cpu_s"] / shared_time["cpu_s"],
+                "above_the_best": {
+                    "kbit_shared": worse(shared.objective[: options.each]),
+                    "kbit_each": worse(each.objective),
+                    "scipy_each": worse(theirs),
+                    "scipy_warm": worse(their_warm),
+                },
+                "largest_gradient": float(shared.gradient_norm.max()),
+                "bound_s": exp_time["cpu_s"] / 10 * 2 * evaluations,
             },
             indent=2,
         )

@@ -15,6 +15,7 @@ from kbit.laws.forms import form as form_of
 from kbit.laws.interpolate import Knots, monotone
 from kbit.laws.loss import OBJECTIVES, Loss
 from kbit.laws.model import Model
+from kbit.laws.multistart import distinct
 from kbit.laws.optimise import Optima, Problem, minimise
 from kbit.laws.result import Diagnostics, Fit, HeldOut, HeldOutRow
 from kbit.laws.starts import grid_starts, spread_starts
@@ -154,16 +155,17 @@ def _fit_rows(
     found = solve(form, data, way, loss, starts=starts, seed=seed)
     known = data.standard_error is not None
     noise = intervals.noise_of(found.problem, found.theta, data.models, known_errors=known)
+    optima = distinct(found.optima)
     by_profile = interval == "profile" or (interval == "auto" and data.model_count < FEW_MODELS)
     if by_profile:
         ends = intervals.profile(found.problem, found.theta, found.objective, noise)
-        draws = intervals.parametric(found.problem, found.theta, noise, resamples=resamples, seed=seed)
+        draws = intervals.parametric(found.problem, optima, noise, resamples=resamples, seed=seed)
         how = (
             f"profile likelihood ({data.model_count} models, t with {noise.degrees} degrees of freedom); "
             f"predictions from {resamples} parametric draws"
         )
     else:
-        draws = intervals.bootstrap(found.problem, found.theta, data.models, resamples=resamples, seed=seed)
+        draws = intervals.bootstrap(found.problem, optima, data.models, resamples=resamples, seed=seed)
         ends = np.asarray(np.nanpercentile(draws, [2.5, 97.5], axis=0)).T
         how = f"bootstrap by model ({resamples} resamples of {data.model_count} models, percentiles)"
     names = found.model.names

@@ -1,12 +1,14 @@
 """How sure a fit is: bootstrap by model, parametric draws, profile likelihood."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from kbit.laws.dual import Array
+from kbit.laws.multistart import minimise_each
 from kbit.laws.optimise import Problem, minimise
 
 LEVEL = 0.95
@@ -58,51 +60,57 @@ def noise_of(problem: Problem, theta: Array, models: NDArray[np.str_], *, known_
     return Noise(scale=scale, degrees=degrees, threshold=threshold)
 
 
-def bootstrap(problem: Problem, best: Array, models: NDArray[np.str_], *, resamples: int, seed: int) -> Array:
-    """Refit to resampled models, all rows of a model together; [resamples, parameters], search coordinates.
+def resample(
+    models: NDArray[np.str_], *, levels: Sequence[Array], needed: int, resamples: int, seed: int
+) -> Array:
+    """How often each row stands in each resample of the models, [resamples, rows].
 
-    A resample with fewer distinct models than it takes to fix the curve, or without a level, is drawn again.
+    All rows of a model come and go together. A resample with fewer than `needed` distinct models, or in which
+    one of `levels` (0/1 columns [rows]) has no row, cannot fix the curve and is drawn again.
     """
     labels, group = np.unique(models, return_inverse=True)
     rng = np.random.default_rng(seed)
+    share = np.full(labels.size, 1.0 / labels.size)
+    counts = np.empty((resamples, labels.size))
+    todo = np.arange(resamples)
+    of_level = [np.bincount(group, weights=level, minlength=labels.size) for level in levels]
+    for _attempt in range(100):
+        counts[todo] = rng.multinomial(labels.size, share, size=todo.size)
+        drawn = counts[todo]
+        poor = (drawn > 0).sum(axis=1) < min(labels.size, needed)
+        for present in of_level:
+            poor |= drawn @ present == 0
+        todo = todo[poor]
+        if todo.size == 0:
+            break
+    return counts[:, group]
+
+
+def bootstrap(
+    problem: Problem, optima: Array, models: NDArray[np.str_], *, resamples: int, seed: int
+) -> Array:
+    """Refit to resampled models, all rows of a model together; [resamples, parameters], search coordinates.
+
+    `optima` [optima, parameters] are where the search on all the data ended, the best first: a resample may
+    prefer another of them, so each is refitted from all.
+    """
     parameters = problem.model.parameters
     levels = [problem.columns[p.name] for p in parameters if p.name in problem.columns]
-    needed = min(labels.size, len(parameters) - len(levels) + 1)
-    weights = np.empty((resamples, problem.rows))
-    for i in range(resamples):
-        for _attempt in range(100):
-            counts = rng.multinomial(labels.size, np.full(labels.size, 1.0 / labels.size))
-            row = counts[group].astype(np.float64)
-            complete = all(float((row * level).sum()) > 0 for level in levels)
-            if int((counts > 0).sum()) >= needed and complete:
-                break
-        weights[i] = row * problem.weights
-    batch = Problem(
-        model=problem.model,
-        columns=problem.columns,
-        response=problem.response,
-        weights=weights,
-        loss=problem.loss,
+    counts = resample(
+        models, levels=levels, needed=len(parameters) - len(levels) + 1, resamples=resamples, seed=seed
     )
-    return minimise(batch, np.repeat(best[None], resamples, axis=0)).theta
+    return minimise_each(replace(problem, weights=counts * problem.weights), optima).theta
 
 
-def parametric(problem: Problem, best: Array, noise: Noise, *, resamples: int, seed: int) -> Array:
+def parametric(problem: Problem, optima: Array, noise: Noise, *, resamples: int, seed: int) -> Array:
     """Refit to the fitted curve plus normal noise; [resamples, parameters], search coordinates."""
     rng = np.random.default_rng(seed)
     sigma = noise.scale / np.sqrt(np.maximum(problem.weights, 1e-300))
     wide = student.ppf(0.5 + LEVEL / 2, noise.degrees) / student.ppf(0.5 + LEVEL / 2, 10**6)
     shift = rng.normal(size=(resamples, problem.rows)) * sigma * wide
-    fitted = problem.model.values(best[None], problem.columns)[0]
+    fitted = problem.model.values(optima[:1], problem.columns)[0]
     response = fitted * np.exp(shift) if problem.loss.is_log else fitted + shift
-    batch = Problem(
-        model=problem.model,
-        columns=problem.columns,
-        response=response,
-        weights=problem.weights,
-        loss=problem.loss,
-    )
-    return minimise(batch, np.repeat(best[None], resamples, axis=0)).theta
+    return minimise_each(replace(problem, response=response), optima).theta
 
 
 def profile(problem: Problem, best: Array, objective: float, noise: Noise) -> Array:

@@ -1,10 +1,14 @@
-"""Many fits at once: a batched Levenberg-Marquardt descent, then BFGS, with exact gradients and box bounds.
+"""Many fits at once: a batched, damped Gauss-Newton descent with exact slopes and box bounds.
 
 Starts, bootstrap samples, leave-one-out fits and points of a profile are all rows of one batch, so that
-NumPy works on long arrays. The first phase steps on the majorising parabola of the loss (it cannot
-diverge, but creeps where the loss is nearly absolute); the second learns the true curvature. Objectives
-are scaled by 1/delta, because at their natural size an optimiser's absolute tolerances stop Huber fits far
-from the optimum.
+NumPy works on long arrays; rows that are done drop out.
+
+Huber's loss with a small delta is nearly absolute: few residuals lie where it bends, and a descent from afar
+crawls from kink to kink. So each descent begins with a delta as wide as its residuals and lowers it as it
+settles (Madsen & Nielsen 1993, SIAM J. Optim. 3, do the same for absolute losses). Its curvature is that of
+the loss plus a share of the parabola that lies above it (psi(r)/r), which fades as steps succeed. At the end
+delta is the caller's and the curvature the loss's own. Objectives are scaled by 1/delta, because at their
+natural size an optimiser's absolute tolerances stop Huber fits far from the optimum.
 """
 
 from collections.abc import Mapping
@@ -18,6 +22,8 @@ from kbit.laws.loss import Loss
 from kbit.laws.model import Model
 
 ELEMENTS = 40_000  # values of one array in a chunk: a handful of such arrays stay in a core's cache
+DAMPING = 1e-3  # at the start, and when delta is lowered
+LOOSE = 0.1  # expected relative decrease below which delta is lowered
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,7 +81,7 @@ def minimise(
         starts: [starts, parameters], search coordinates.
         which: for a batch of different problems, the problem each start belongs to.
         fixed: [starts, parameters] or [parameters], true where a coordinate stays at its start.
-        max_iterations: of the two phases together.
+        max_iterations: of each descent.
         tolerance: a start is done when the expected relative decrease is below it.
     """
     count = starts.shape[0]
@@ -114,186 +120,148 @@ class _Descent:
         tolerance: float,
     ) -> None:
         self.problem = problem
-        self.which = which
         self.held = held
         self.tolerance = tolerance
-        self.scale = 1.0 / problem.loss.delta if problem.loss.is_robust else 1.0
         self.low, self.high = problem.model.bounds
+        loss, count = problem.loss, starts.shape[0]
+        measured = np.log(problem.response) if loss.is_log else problem.response
+        self.measured = measured if measured.ndim == 1 else measured[which]
+        self.weights = problem.weights if problem.weights.ndim == 1 else problem.weights[which]
         # Data that lie on a law exactly have no relative decrease to wait for: rounding is where they end.
-        size = 1.0 if problem.loss.is_log else float(np.mean(problem.response**2))
-        self.floor = 1e-22 * self.scale * size * float(problem.weights.mean()) * problem.rows
+        size = 1.0 if loss.is_log else float(np.mean(problem.response**2))
+        self.floor = 1e-22 * size * float(problem.weights.mean()) * problem.rows
         self.theta = np.where(held, starts, np.clip(starts, self.low, self.high))
-        self.iterations = np.zeros(starts.shape[0], dtype=np.intp)
-        self.converged = np.zeros(starts.shape[0], dtype=bool)
-        self.value, self.gradient, self.curvature = self._evaluate(np.arange(starts.shape[0]), self.theta)
+        self.damping = np.full(count, DAMPING)
+        self.delta = np.full(count, loss.delta)
+        everyone = np.arange(count)
+        if loss.is_robust:
+            self.floor /= loss.delta
+            self.delta = self._wide(everyone, problem.model.values(self.theta, problem.columns))
+        self.value, self.gradient, self.curvature = self._evaluate(everyone, self.theta)
         self.value = np.where(np.isfinite(self.value), self.value, np.inf)
 
     def run(self, max_iterations: int) -> Optima:
-        first = min(60 if self.problem.loss.is_robust else max_iterations, max_iterations)
-        self._levenberg_marquardt(first)
-        if self.problem.loss.is_robust:
-            self.converged[:] = False
-            self._bfgs(max_iterations - first)
-        free = np.where(self._free(slice(None)), self.gradient, 0.0)
-        return Optima(
-            theta=self.theta,
-            objective=self.value / self.scale,
-            gradient_norm=np.sqrt((free * free).sum(axis=1)),
-            iterations=self.iterations,
-            converged=self.converged,
-        )
-
-    def _evaluate(
-        self, index: NDArray[np.intp], theta: Array, *, curvature: bool = True
-    ) -> tuple[Array, Array, Array]:
-        problem = self.problem
-        which = self.which[index]
-        measured = problem.response if problem.response.ndim == 1 else problem.response[which]
-        weights = problem.weights if problem.weights.ndim == 1 else problem.weights[which]
-        predicted = problem.model.predict(theta, problem.columns)
-        shape = (theta.shape[0], problem.rows)
-        if problem.loss.is_log:
-            residual = np.log(predicted.value) - np.log(measured)
-        else:
-            residual = predicted.value - measured
-        residual = np.broadcast_to(residual, shape)
-        value = self.scale * (weights * problem.loss.rho(residual)).sum(axis=1)
-        jacobian = np.zeros((theta.shape[0], theta.shape[1], problem.rows))
-        for i, slope in predicted.slopes.items():
-            jacobian[:, i, :] = slope / predicted.value if problem.loss.is_log else slope
-        pull = self.scale * weights * problem.loss.psi(residual)
-        gradient = np.matmul(jacobian, pull[:, :, None])[:, :, 0]
-        if not curvature:
-            return value, gradient, np.empty((0, 0, 0))
-        stiff = self.scale * weights * problem.loss.majoriser(residual)
-        bent = np.matmul(jacobian * stiff[:, None, :], jacobian.transpose(0, 2, 1))
-        return value, gradient, bent
-
-    def _free(self, index: NDArray[np.intp] | slice) -> NDArray[np.bool_]:
-        theta, gradient = self.theta[index], self.gradient[index]
-        blocked = ((theta <= self.low) & (gradient > 0)) | ((theta >= self.high) & (gradient < 0))
-        return ~(self.held[index] | blocked)
-
-    def _levenberg_marquardt(self, limit: int) -> None:
+        """Descend until every row has settled at the caller's delta."""
         count, size = self.theta.shape
-        damping = np.full(count, 1e-3)
         eye = np.eye(size)
+        final = self.problem.loss.delta if self.problem.loss.is_robust else 0.0
+        iterations = np.zeros(count, dtype=np.intp)
         quiet = np.zeros(count, dtype=np.intp)
-        for _ in range(limit):
-            index = np.flatnonzero(~self.converged & np.isfinite(self.value))
+        converged = np.zeros(count, dtype=bool)
+        running = np.isfinite(self.value)
+        for _ in range(max_iterations):
+            index = np.flatnonzero(running)
             if index.size == 0:
-                return
+                break
+            theta, damping = self.theta[index], self.damping[index]
             free = self._free(index)
             gradient = np.where(free, self.gradient[index], 0.0)
-            both = free[:, :, None] & free[:, None, :]
-            matrix = np.where(both, self.curvature[index], 0.0)
+            matrix = self.curvature[index]
+            if not free.all():
+                matrix = np.where(free[:, :, None] & free[:, None, :], matrix, 0.0)
             diagonal = np.einsum("sii->si", matrix)
-            top = diagonal.max(axis=1, keepdims=True)
-            lift = damping[index, None] * diagonal + 1e-14 * top + np.where(free, 0.0, 1.0) + 1e-300
+            lift = damping[:, None] * diagonal + 1e-14 * diagonal.max(axis=1, keepdims=True) + ~free + 1e-300
             step = np.where(free, -_solve(matrix + lift[:, :, None] * eye, gradient), 0.0)
-            step = np.clip(
-                step, -8.0 - 0.5 * np.abs(self.theta[index]), 8.0 + 0.5 * np.abs(self.theta[index])
-            )
-            candidate = np.where(
-                self.held[index], self.theta[index], np.clip(self.theta[index] + step, self.low, self.high)
-            )
-            value, slope, bent = self._evaluate(index, candidate)
-            better = np.isfinite(value) & (value <= self.value[index]) & np.isfinite(slope).all(axis=1)
+            longest = 8.0 + 0.5 * np.abs(theta)
+            step = np.clip(step, -longest, longest)
+            candidate = np.where(self.held[index], theta, np.clip(theta + step, self.low, self.high))
             expected = 0.5 * np.abs((gradient * step).sum(axis=1))
-            small = expected <= np.maximum(self.tolerance * self.value[index], self.floor)
-            quiet[index] = np.where(small, quiet[index] + 1, 0)
+            value, slope, bent = self._evaluate(index, candidate)
+            before = self.value[index]
+            better = np.isfinite(value) & (value <= before) & np.isfinite(slope).all(axis=1)
             taken = index[better]
             self.theta[taken] = candidate[better]
             self.value[taken] = value[better]
             self.gradient[taken] = slope[better]
             self.curvature[taken] = bent[better]
-            damping[index] = np.clip(
-                np.where(better, damping[index] / 6.0, damping[index] * 8.0), 1e-12, 1e15
-            )
-            self.iterations[index] += 1
-            self.converged[index] = (quiet[index] >= 2) | ((damping[index] >= 1e14) & ~better)
-
-    def _bfgs(self, limit: int) -> None:
-        count, size = self.theta.shape
-        eye = np.eye(size)
-        diagonal = np.einsum("sii->si", self.curvature)
-        lift = 1e-10 * diagonal + np.where(diagonal > 0, 0.0, 1.0)
-        inverse = _inverse(self.curvature + lift[:, :, None] * eye)
-        steepest = np.where(diagonal > 0, 1.0 / np.maximum(diagonal, 1e-300), 1.0)
-        quiet = np.zeros(count, dtype=np.intp)
-        for _ in range(limit):
-            index = np.flatnonzero(~self.converged & np.isfinite(self.value))
-            if index.size == 0:
-                return
-            free = self._free(index)
-            gradient = np.where(free, self.gradient[index], 0.0)
-            direction = np.where(free, -np.matmul(inverse[index], gradient[:, :, None])[:, :, 0], 0.0)
-            slope = (direction * gradient).sum(axis=1)
-            bad = ~(slope < 0) | ~np.isfinite(direction).all(axis=1)
-            if bad.any():
-                inverse[index[bad]] = eye * steepest[index[bad], None, :]
-                direction[bad] = -gradient[bad] * steepest[index[bad]]
-                slope = (direction * gradient).sum(axis=1)
-            candidate, value, pull, moved = self._line_search(index, direction, slope)
-            step = candidate - self.theta[index]
-            change = pull - self.gradient[index]
-            self._learn(inverse, index[moved], step[moved], change[moved])
-            decrease = np.where(moved, self.value[index] - value, 0.0)
-            expected = np.maximum(0.5 * np.abs(slope), decrease)
-            quiet[index] = np.where(
-                expected <= np.maximum(self.tolerance * self.value[index], self.floor), quiet[index] + 1, 0
-            )
-            stuck = ~moved
-            quiet[index[stuck]] += 1
-            inverse[index[stuck]] = eye * steepest[index[stuck], None, :]
-            taken = index[moved]
-            self.theta[taken] = candidate[moved]
-            self.value[taken] = value[moved]
-            self.gradient[taken] = pull[moved]
-            self.iterations[index] += 1
-            self.converged[index] = quiet[index] >= 2
-
-    def _line_search(
-        self, index: NDArray[np.intp], direction: Array, slope: Array
-    ) -> tuple[Array, Array, Array, NDArray[np.bool_]]:
-        length = np.ones(index.size)
-        candidate = self.theta[index].copy()
-        value = self.value[index].copy()
-        pull = self.gradient[index].copy()
-        moved = np.zeros(index.size, dtype=bool)
-        for _ in range(12):
-            todo = np.flatnonzero(~moved)
-            if todo.size == 0:
-                break
-            at = index[todo]
-            trial = self.theta[at] + length[todo, None] * direction[todo]
-            trial = np.where(self.held[at], self.theta[at], np.clip(trial, self.low, self.high))
-            height, lean, _ = self._evaluate(at, trial, curvature=False)
-            enough = height <= self.value[at] + 1e-4 * length[todo] * slope[todo]
-            good = np.isfinite(height) & enough & np.isfinite(lean).all(axis=1)
-            won = todo[good]
-            candidate[won], value[won], pull[won], moved[won] = trial[good], height[good], lean[good], True
-            length[todo[~good]] *= 0.2
-        return candidate, value, pull, moved
-
-    @staticmethod
-    def _learn(inverse: Array, index: NDArray[np.intp], step: Array, change: Array) -> None:
-        curvature = (step * change).sum(axis=1)
-        limit = 1e-12 * np.sqrt((step * step).sum(axis=1) * (change * change).sum(axis=1))
-        good = curvature > limit
-        if not good.any():
-            return
-        at, s, y, rho = index[good], step[good], change[good], 1.0 / curvature[good]
-        known = inverse[at]
-        hy = np.matmul(known, y[:, :, None])[:, :, 0]
-        yhy = (y * hy).sum(axis=1)
-        outer = s[:, :, None] * s[:, None, :]
-        cross = s[:, :, None] * hy[:, None, :]
-        inverse[at] = (
-            known
-            + ((1.0 + rho * yhy) * rho)[:, None, None] * outer
-            - rho[:, None, None] * (cross + cross.transpose(0, 2, 1))
+            good = better & (before - value >= 0.25 * expected)
+            damping = np.where(good, damping / 5.0, np.where(better, damping, damping * 6.0))
+            self.damping[index] = np.clip(damping, 1e-12, 1e15)
+            iterations[index] += 1
+            small = expected <= np.maximum(self.tolerance * before, self.floor)
+            quiet[index] = np.where(small, quiet[index] + 1, 0)
+            last = self.delta[index] <= final if final else np.ones(index.size, dtype=bool)
+            stuck = (damping >= 1e14) & ~better
+            settled = (quiet[index] >= 2) | (small & (damping <= 1e-2)) | stuck
+            converged[index] = last & settled
+            running[index] = ~(last & settled)
+            narrow = index[~last & (settled | (expected <= LOOSE * before))]
+            if narrow.size:
+                self._narrow(narrow)
+        return Optima(
+            theta=self.theta,
+            objective=self._objective(),
+            gradient_norm=self._gradient_norm(),
+            iterations=iterations,
+            converged=converged,
         )
+
+    def _wide(self, index: NDArray[np.intp], predicted: Array) -> Array:
+        """A delta as wide as the residuals of the prediction, never below the caller's."""
+        loss = self.problem.loss
+        measured = self.measured if self.measured.ndim == 1 else self.measured[index]
+        residual = np.abs((np.log(predicted) if loss.is_log else predicted) - measured)
+        wide = 2.0 * np.median(np.broadcast_to(residual, (index.size, self.problem.rows)), axis=1)
+        return np.where(wide > 2.0 * loss.delta, wide, loss.delta)
+
+    def _narrow(self, index: NDArray[np.intp]) -> None:
+        """The next smaller delta."""
+        theta = self.theta[index]
+        wide = self._wide(index, self.problem.model.values(theta, self.problem.columns))
+        least = self.problem.loss.delta
+        delta = np.minimum(0.2 * self.delta[index], wide)
+        self.delta[index] = np.where(delta > 2.0 * least, delta, least)
+        self.damping[index] = np.minimum(self.damping[index], DAMPING)
+        self.value[index], self.gradient[index], self.curvature[index] = self._evaluate(index, theta)
+
+    def _evaluate(self, index: NDArray[np.intp], theta: Array) -> tuple[Array, Array, Array]:
+        """Value, gradient and curvature of the scaled objective, at the delta of each descent."""
+        problem, loss = self.problem, self.problem.loss
+        measured = self.measured if self.measured.ndim == 1 else self.measured[index]
+        weights = self.weights if self.weights.ndim == 1 else self.weights[index]
+        predicted = problem.model.predict(theta, problem.columns)
+        shape = (theta.shape[0], problem.rows)
+        heights = np.broadcast_to(predicted.value, shape)
+        residual = (np.log(heights) if loss.is_log else heights) - measured
+        jacobian = np.zeros((theta.shape[0], theta.shape[1], problem.rows))
+        inverse = 1.0 / heights if loss.is_log else None
+        for i, slope in predicted.slopes.items():
+            if inverse is None:
+                jacobian[:, i, :] = slope
+            else:
+                np.multiply(slope, inverse, out=jacobian[:, i, :])
+        if loss.is_robust:
+            # in units of delta, so that objectives at different deltas have one scale
+            delta = self.delta[index, None]
+            size = np.abs(residual)
+            inside = np.minimum(size, delta)
+            value = np.einsum("sr,sr->s", np.broadcast_to(weights, shape), inside * (size - 0.5 * inside))
+            value /= self.delta[index]
+            pull = weights * np.clip(residual, -delta, delta) / delta
+            share = np.minimum(self.damping[index, None] / 5.0, 1.0)
+            stiff = weights * ((size <= delta) / delta + share / np.maximum(size, delta))
+        else:
+            pull = 2.0 * (weights * residual)
+            value = 0.5 * (pull * residual).sum(axis=1)
+            stiff = np.broadcast_to(2.0 * weights, shape)
+        gradient = np.matmul(jacobian, pull[:, :, None])[:, :, 0]
+        return value, gradient, np.matmul(jacobian * stiff[:, None, :], jacobian.transpose(0, 2, 1))
+
+    def _objective(self) -> Array:
+        """The unscaled objective of the caller's loss."""
+        loss = self.problem.loss
+        predicted = self.problem.model.values(self.theta, self.problem.columns)
+        residual = (np.log(predicted) if loss.is_log else predicted) - self.measured
+        return np.asarray((self.weights * loss.rho(residual)).sum(axis=-1))
+
+    def _gradient_norm(self) -> Array:
+        free = np.where(self._free(np.arange(self.theta.shape[0])), self.gradient, 0.0)
+        return np.sqrt((free * free).sum(axis=1))
+
+    def _free(self, index: NDArray[np.intp]) -> NDArray[np.bool_]:
+        theta, gradient = self.theta[index], self.gradient[index]
+        blocked = ((theta <= self.low) & (gradient > 0)) | ((theta >= self.high) & (gradient < 0))
+        return ~(self.held[index] | blocked)
 
 
 def _solve(matrices: Array, vectors: Array) -> Array:
@@ -303,10 +271,3 @@ def _solve(matrices: Array, vectors: Array) -> Array:
         return np.stack(
             [np.linalg.lstsq(m, v, rcond=None)[0] for m, v in zip(matrices, vectors, strict=True)]
         )
-
-
-def _inverse(matrices: Array) -> Array:
-    try:
-        return np.asarray(np.linalg.inv(matrices))
-    except np.linalg.LinAlgError:
-        return np.asarray(np.linalg.pinv(matrices))
