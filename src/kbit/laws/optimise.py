@@ -256,7 +256,7 @@ class _Descent:
 
     def _gradient_norm(self) -> Array:
         free = np.where(self._free(np.arange(self.theta.shape[0])), self.gradient, 0.0)
-        return np.sqrt((free * free).sum(axis=1))
+        return np.asarray(np.sqrt((free * free).sum(axis=1)))
 
     def _free(self, index: NDArray[np.intp]) -> NDArray[np.bool_]:
         theta, gradient = self.theta[index], self.gradient[index]
