@@ -68,13 +68,25 @@ void unpack(Bytes packed, int bits, BytesOut out, int threads, const std::string
 kbit::ScaleType scale_type(const std::string &name) {
     if (name == "fp16") return kbit::ScaleType::fp16;
     if (name == "bf16") return kbit::ScaleType::bf16;
-    check(name == "fp32", "scale type must be fp16, bf16 or fp32, given '" + name + "'");
+    if (name == "q8") return kbit::ScaleType::q8;
+    check(name == "fp32", "scale type must be fp16, bf16, fp32 or q8, given '" + name + "'");
     return kbit::ScaleType::fp32;
+}
+
+// The second level of `count` scales of type q8, null for other types.
+const uint16_t *second_level(const std::optional<Scales> &second, kbit::ScaleType type, int64_t count) {
+    check(second.has_value() == (type == kbit::ScaleType::q8), "q8 scales, and only they, have a second level");
+    if (!second) return nullptr;
+    const int64_t needed = (count + kbit::kSecondLevelGroup - 1) / kbit::kSecondLevelGroup;
+    check(second->dtype() == nb::dtype<uint16_t>() && static_cast<int64_t>(second->shape(0)) >= needed,
+          "the second level must be uint16 (raw bfloat16), " + text(needed) + " values");
+    return static_cast<const uint16_t *>(second->data());
 }
 
 void decode(Bytes codes, int bits, Table table, Scales scales, std::optional<Scales> offsets,
             const std::string &scale, int64_t scales_a_row, int64_t block, bool flat, int64_t first,
-            std::optional<Numbers> numbers, Out out, int threads, const std::string &path) {
+            std::optional<Numbers> numbers, Out out, int threads, const std::string &path,
+            std::optional<Scales> second_scales, std::optional<Scales> second_offsets) {
     check_bits(bits);
     const auto rows = static_cast<int64_t>(codes.shape(0));
     const auto count = static_cast<int64_t>(out.shape(0)), cols = static_cast<int64_t>(out.shape(1));
@@ -86,9 +98,11 @@ void decode(Bytes codes, int bits, Table table, Scales scales, std::optional<Sca
     check(block >= 1, "a block has at least one weight");
     kbit::Decode what{};
     what.scale_type = scale_type(scale);
-    const bool wide = what.scale_type == kbit::ScaleType::fp32;
-    const auto scale_dtype = wide ? nb::dtype<float>() : nb::dtype<uint16_t>();
-    check(scales.dtype() == scale_dtype, "scales must be " + std::string(wide ? "float32" : "uint16 (raw bits)"));
+    const bool wide = what.scale_type == kbit::ScaleType::fp32, coded = what.scale_type == kbit::ScaleType::q8;
+    const auto scale_dtype = wide ? nb::dtype<float>() : coded ? nb::dtype<uint8_t>() : nb::dtype<uint16_t>();
+    check(scales.dtype() == scale_dtype,
+          "scales must be " + std::string(wide ? "float32" : coded ? "uint8 (codes)" : "uint16 (raw bits)"));
+    what.second_scales = second_level(second_scales, what.scale_type, static_cast<int64_t>(scales.shape(0)));
     int64_t needed = 0;
     if (rows > 0 && cols > 0) {
         needed = flat ? (rows * cols + block - 1) / block
@@ -100,6 +114,7 @@ void decode(Bytes codes, int bits, Table table, Scales scales, std::optional<Sca
         check(offsets->dtype() == scale_dtype && offsets->shape(0) == scales.shape(0),
               "offsets must have the type and number of the scales");
         what.offsets = offsets->data();
+        what.second_offsets = second_level(second_offsets, what.scale_type, static_cast<int64_t>(scales.shape(0)));
     }
     if (numbers) {
         check(static_cast<int64_t>(numbers->shape(0)) == count, "one row number for each row of out");
@@ -153,5 +168,6 @@ NB_MODULE(_core, m) {
     m.def("decode", &decode, "codes"_a.noconvert(), nb::kw_only(), "bits"_a, "table"_a.noconvert(),
           "scales"_a.noconvert(), "offsets"_a.noconvert() = nb::none(), "scale_type"_a, "scales_a_row"_a,
           "block"_a, "flat"_a, "first"_a = 0, "numbers"_a.noconvert() = nb::none(), "out"_a.noconvert(),
-          "threads"_a = 1, "path"_a = "", "table[code] * scale + offset for some rows.");
+          "threads"_a = 1, "path"_a = "", "second_scales"_a.noconvert() = nb::none(),
+          "second_offsets"_a.noconvert() = nb::none(), "table[code] * scale + offset for some rows.");
 }

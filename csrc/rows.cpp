@@ -53,10 +53,7 @@ float half_to_float(uint16_t half) {
     return value;
 }
 
-float read_scale(const void *scales, ScaleType type, int64_t at) {
-    if (type == ScaleType::fp32) return static_cast<const float *>(scales)[at];
-    const uint16_t raw = static_cast<const uint16_t *>(scales)[at];
-    if (type == ScaleType::fp16) return half_to_float(raw);
+float bfloat16_to_float(uint16_t raw) {
     const uint32_t bits = uint32_t{raw} << 16;
     float value;
     std::memcpy(&value, &bits, 4);
@@ -64,6 +61,17 @@ float read_scale(const void *scales, ScaleType type, int64_t at) {
 }
 
 }  // namespace
+
+float read_scale(const void *scales, const uint16_t *second, ScaleType type, bool is_signed, int64_t at) {
+    switch (type) {
+        case ScaleType::fp32: return static_cast<const float *>(scales)[at];
+        case ScaleType::fp16: return half_to_float(static_cast<const uint16_t *>(scales)[at]);
+        case ScaleType::bf16: return bfloat16_to_float(static_cast<const uint16_t *>(scales)[at]);
+        default: break;
+    }
+    const int code = is_signed ? static_cast<const int8_t *>(scales)[at] : static_cast<const uint8_t *>(scales)[at];
+    return static_cast<float>(code) * bfloat16_to_float(second[at / kSecondLevelGroup]);
+}
 
 uint8_t pack_rows(const Ops &ops, ByteRows codes, int64_t rows, int64_t cols, int bits, uint8_t *out,
                   int threads) {
@@ -104,8 +112,9 @@ void decode_rows(const Ops &ops, const Decode &what, int threads) {
                 const int64_t block = place / what.block;
                 const int64_t k = std::min(m - done, (block + 1) * what.block - place);
                 const int64_t scale = what.flat ? block : row * what.row_stride + block;
-                const float s = read_scale(what.scales, what.scale_type, scale);
-                const float o = what.offsets ? read_scale(what.offsets, what.scale_type, scale) : 0.0f;
+                const float s = read_scale(what.scales, what.second_scales, what.scale_type, false, scale);
+                const float o = what.offsets
+                    ? read_scale(what.offsets, what.second_offsets, what.scale_type, true, scale) : 0.0f;
                 ops.look_up(codes + done, static_cast<size_t>(k), what.bits, what.table, s,
                             what.offsets != nullptr, o, out + done);
                 done += k;

@@ -13,7 +13,12 @@ struct ByteRows {  // a matrix of bytes with any strides, in bytes
     int64_t row_stride, col_stride;
 };
 
-enum class ScaleType { fp16, bf16, fp32 };
+// q8: an 8-bit code (scales unsigned, offsets signed) times a bfloat16 for each 256 consecutive codes.
+enum class ScaleType { fp16, bf16, fp32, q8 };
+constexpr int64_t kSecondLevelGroup = 256;
+
+// Scale or offset number `at` of those stored.
+float read_scale(const void *scales, const uint16_t *second, ScaleType type, bool is_signed, int64_t at);
 
 struct Decode {
     ByteRows codes;  // packed; col_stride is 1
@@ -22,6 +27,7 @@ struct Decode {
     int bits;
     const float *table;
     const void *scales, *offsets;  // offsets may be null
+    const uint16_t *second_scales, *second_offsets;  // of q8, else null
     ScaleType scale_type;
     int64_t row_stride, block;  // scales of row r start at r * row_stride; a block has `block` weights
     bool flat;  // blocks run over the flattened matrix; row_stride is not used

@@ -22,4 +22,6 @@ def decode(
     out: Any,
     threads: int = 1,
     path: str = "",
+    second_scales: Any | None = None,
+    second_offsets: Any | None = None,
 ) -> None: ...

@@ -32,6 +32,16 @@ def scales_of_weights(packed: PackedTensor, stored: torch.Tensor) -> np.ndarray:
     return out
 
 
+def numbers(packed: PackedTensor, part: str) -> torch.Tensor:
+    """Scales or offsets as numbers, from the definition of two levels."""
+    stored, second = getattr(packed, part), getattr(packed, f"second_{part}")
+    if second is None:
+        return stored
+    flat = stored.reshape(-1).tolist()
+    values = [code * float(second[i // 256]) for i, code in enumerate(flat)]
+    return torch.tensor(values, dtype=torch.float64).reshape(stored.shape)
+
+
 def blocks_of(weight: np.ndarray, fmt) -> list[np.ndarray]:
     rows, cols = weight.shape
     if fmt.block == "tensor":
@@ -47,12 +57,23 @@ def blocks_of(weight: np.ndarray, fmt) -> list[np.ndarray]:
 @pytest.mark.parametrize("block", ["b32", "row", "tensor", "flat48"])
 @pytest.mark.parametrize("scale", ["fp16", "bf16", "fp32"])
 def test_codes_are_nearest_and_decode_is_the_definition(name: str, block: str, scale: str) -> None:
-    fmt = parse_format(f"{name}:{block}:{scale}")
+    check_nearest(f"{name}:{block}:{scale}")
+
+
+@pytest.mark.parametrize("name", ["int1", "uint3", "nf4", "e2m2", "int8"])
+@pytest.mark.parametrize("block", ["b16", "row", "tensor", "flat48"])
+@pytest.mark.parametrize("rest", ["q8", "fp16:affine", "q8:center", "q8:affine"])
+def test_the_same_with_two_levels_and_offsets(name: str, block: str, rest: str) -> None:
+    check_nearest(f"{name}:{block}:{rest.partition(':')[0] if name == 'uint3' else rest}")
+
+
+def check_nearest(text: str) -> None:
+    fmt = parse_format(text)
     weight = torch.randn(5, 83, generator=torch.Generator().manual_seed(1)) * 0.02
     packed = encode(weight, fmt)
     table = fmt.datatype.table().astype(np.float64)
-    s = scales_of_weights(packed, packed.scales)
-    o = scales_of_weights(packed, packed.offsets) if packed.offsets is not None else np.zeros_like(s)
+    s = scales_of_weights(packed, numbers(packed, "scales"))
+    o = scales_of_weights(packed, numbers(packed, "offsets")) if fmt.has_offset else np.zeros_like(s)
     codes = unpack_codes(packed.codes, fmt.bits, 83).numpy()
     exact = table[codes] * s + o
     got = decode(packed).double().numpy()
@@ -234,12 +255,13 @@ def test_every_path_decodes_the_same(path: str, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("KBIT_KERNEL", path)
     for name in ("int1", "nf2", "uint3", "e2m1", "nf5", "uint6", "e3m3", "nf8", "e7m0"):
         for block in ("b16", "b64", "row", "tensor", "flat48"):
-            for shape in ((1, 1), (3, 67), (2, 1100)):
-                fmt = parse_format(f"{name}:{block}")
-                packed = encode(torch.randn(shape, generator=generator), fmt)
-                expected = _decode_torch(packed, torch.arange(shape[0]))
-                assert torch.equal(decode(packed), expected)
-                assert torch.equal(decode(packed, torch.bfloat16), expected.bfloat16())
+            for shape in ((1, 1), (3, 67), (2, 1100), (40, 200)):
+                weight = torch.randn(shape, generator=generator)
+                for text in (f"{name}:{block}", f"{name}:{block}:q8"):
+                    packed = encode(weight, parse_format(text))
+                    expected = _decode_torch(packed, torch.arange(shape[0]))
+                    assert torch.equal(decode(packed), expected)
+                    assert torch.equal(decode(packed, torch.bfloat16), expected.bfloat16())
 
 
 @pytest.mark.parametrize("path", _core.paths())

@@ -39,7 +39,7 @@ def test_no_type_beats_lloyd_max_with_scales_that_carry_next_to_nothing(name: st
 @pytest.mark.parametrize("block", [16, 64, 1024])
 def test_nothing_beats_shannon(name: str, block: int) -> None:
     fmt = parse_format(f"{name}:b{block}")
-    rate = fmt.bits + 16 / block * (2 if fmt.datatype.has_offset else 1)
+    rate = fmt.bits + 16 / block * (2 if fmt.has_offset else 1)
     assert gaussian_mse(fmt) > shannon_mse(rate)
 
 

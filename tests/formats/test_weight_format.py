@@ -13,11 +13,16 @@ PACKED = [row for row in DATATYPES.values() if row.is_packed]
 @st.composite
 def formats(draw) -> WeightFormat:
     block = draw(st.one_of(st.sampled_from(["row", "tensor"]), st.integers(1, 256).map(lambda n: 16 * n)))
+    datatype = draw(st.sampled_from(PACKED))
+    offsets = ["none"] if datatype.scaling == "range" else ["none", "center", "affine"]
+    tables = ["tensor", "kind", "model"] if datatype.stored_table else ["tensor"]
     return WeightFormat(
-        datatype=draw(st.sampled_from(PACKED)),
+        datatype=datatype,
         block=block,
         flat=draw(st.booleans()) and isinstance(block, int),
-        scale=draw(st.sampled_from(["fp16", "bf16", "fp32"])),
+        scale=draw(st.sampled_from(["fp16", "bf16", "fp32", "q8"])),
+        offset=draw(st.sampled_from(offsets)),
+        table=draw(st.sampled_from(tables)),
     )
 
 
@@ -38,6 +43,9 @@ def test_spelling_and_parsing_are_inverse(fmt: WeightFormat) -> None:
         ("float4:flat1024", "e2m1:flat1024"),
         ("uint8:tensor:bf16", "uint8:tensor:bf16"),
         ("bf16", "bf16"),
+        ("nf4:b32:q8", "nf4:b32:q8"),
+        ("nf4:affine:q8:b32", "nf4:b32:q8:affine"),
+        ("int4:center:tensor", "int4:tensor:center"),
     ],
 )
 def test_canonical(text: str, canonical: str) -> None:
@@ -58,6 +66,11 @@ def test_canonical(text: str, canonical: str) -> None:
         ("nf4:b8192", "16 to 4096"),
         ("nf4:flat", "did you mean 'flat64'"),
         ("nf4:b64:fp15", "did you mean 'fp16'"),
+        ("nf4:b64:q7", "fp32, q8, center"),
+        ("nf4:b64:centre", "did you mean 'center'"),
+        ("nf4:center:affine", "a second time"),
+        ("uint4:b64:affine", "has a zero point by itself"),
+        ("nf4:table-model", "part of its definition"),
         ("nf4:b64:b32", "second time"),
         ("nf4:fp16:fp32", "second time"),
         ("bf16:b64", "write just 'bf16'"),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from kbit.errors import ModelError
 from kbit.formats import DATATYPES, parse_format
 from kbit.models.layer_names import expand_name, join_names, split_name
-from kbit.models.record import LayerRecord, Method
+from kbit.models.record import LayerRecord, Method, Rotation
 from kbit.models.record_config import records_from_config, records_to_config
 
 NEAREST = Method(name="nearest", version=1)
@@ -42,8 +42,11 @@ records = st.builds(
         options=st.dictionaries(st.sampled_from(["damping", "order"]), st.integers(0, 3), max_size=2),
     ),
     transposed=st.booleans(),
-    table_scope=st.sampled_from(["format", "tensor", "model"]),
-)
+    rotation=st.none() | st.just(Rotation()),
+    kept_inputs=st.integers(0, 3),
+    kept_type=st.sampled_from(["bf16", "fp16"]),
+    activation_order=st.booleans(),
+).filter(lambda r: r.kept_inputs < r.shape[1] and not (r.role == "embedding" and r.transforms_inputs))
 
 
 @settings(max_examples=30, deadline=None)
@@ -87,14 +90,23 @@ def test_ranges_name_exactly_their_layers(indices):
         ({"layers": []}, "must be objects"),
         ({"layers": {"a": 3}}, "must be an object"),
         ({"layers": {"a": {"shape": [2, 2], "shuffle": 1}}}, "unknown field 'shuffle'.*newer kbit"),
-        ({"layers": {"a": {"shape": [2, 2], "rotation": {"kind": "hadamard", "seed": 1}}}}, "uses rotation"),
+        (
+            {"layers": {"a": {"shape": [2, 2], "rotation": {"kind": "givens"}}}},
+            "'givens', and this",
+        ),
         (
             {"layers": {"a": {"shape": [2, 2], "rotation": {"kind": "x", "angle": 1}}}},
             "unknown field 'angle'",
         ),
-        ({"layers": {"a": {"shape": [2, 2], "scale_levels": 2}}}, "uses scale_levels"),
-        ({"layers": {"a": {"shape": [2, 2], "kept_inputs": 2}}}, "uses kept_inputs"),
-        ({"layers": {"a": {"shape": [2, 2], "activation_order": True}}}, "uses activation_order"),
+        ({"layers": {"a": {"shape": [2, 2], "kept_inputs": 2}}}, "keeps 2 of 2 inputs"),
+        ({"layers": {"a": {"shape": [2, 2], "kept_type": "fp8"}}}, "'fp8' is not one of"),
+        ({"layers": {"a": {"shape": [2, 2], "activation_order": 1}}}, "neither true nor false"),
+        (
+            {"layers": {"a": {"shape": [2, 2], "role": "embedding", "activation_order": True}}},
+            "an embedding looks rows up",
+        ),
+        ({"layers": {"a": {"shape": [2, 2], "table_of": "b"}}}, "no stored table to share"),
+        ({"layers": {"a": {"shape": [2, 2], "format": "bf16"}}}, "is not packed"),
         ({"layers": {"a": {"shape": [2, 2], "format": "nf99"}}}, "no data type 'nf99'"),
         ({"layers": {"a": {"shape": [2]}}}, "Upgrade kbit"),
         ({"layers": {"a": {"shape": [2, -1]}}}, "-1 is not a whole number"),

@@ -44,11 +44,6 @@ class DataType:
         """Whether weights are stored as packed codes; False for bf16, fp16 and fp32."""
         return self.scaling != "none"
 
-    @property
-    def has_offset(self) -> bool:
-        """Whether each block stores a zero point beside its scale."""
-        return self.scaling == "range"
-
     def entries(self) -> np.ndarray:
         """The distinct values, ascending, as float32.
 

@@ -5,9 +5,9 @@ from torch import Tensor
 
 from kbit import _core
 from kbit.errors import FormatError
-from kbit.formats.encoding import spread_scales
 from kbit.formats.packed import PackedTensor
 from kbit.formats.packing import unpack_codes
+from kbit.formats.scales import spread_scales
 
 
 def decode(
@@ -63,6 +63,8 @@ def _decode_core(
         table=packed.table_values(),
         scales=_raw(packed.scales),
         offsets=None if packed.offsets is None else _raw(packed.offsets),
+        second_scales=None if packed.second_scales is None else _raw(packed.second_scales),
+        second_offsets=None if packed.second_offsets is None else _raw(packed.second_offsets),
         scale_type=fmt.scale,
         scales_a_row=0 if packed.scales.ndim == 1 else packed.scales.shape[1],
         block=block if isinstance(block, int) else 1,
@@ -76,9 +78,9 @@ def _decode_core(
 
 
 def _raw(scales: Tensor) -> Tensor:
-    """Scales as one run of float32 or of raw 16-bit patterns."""
+    """Scales as one run of float32, of raw 16-bit patterns or of 8-bit codes."""
     flat = scales.detach().reshape(-1).contiguous()
-    return flat if flat.dtype == torch.float32 else flat.view(torch.uint16)
+    return flat.view({1: torch.uint8, 2: torch.uint16, 4: torch.float32}[flat.dtype.itemsize])
 
 
 def _decode_torch(packed: PackedTensor, numbers: Tensor) -> Tensor:
@@ -86,7 +88,8 @@ def _decode_torch(packed: PackedTensor, numbers: Tensor) -> Tensor:
     index = unpack_codes(packed.codes[numbers], packed.format.bits, cols).to(torch.int32)
     values = packed.table_values()[index]
     if cols and numbers.numel():
-        values = values * spread_scales(packed.scales.float(), packed.format, numbers, cols)
-        if packed.offsets is not None:
-            values = values + spread_scales(packed.offsets.float(), packed.format, numbers, cols)
+        values = values * spread_scales(packed.scale_values(), packed.format, numbers, cols)
+        offsets = packed.offset_values()
+        if offsets is not None:
+            values = values + spread_scales(offsets, packed.format, numbers, cols)
     return values

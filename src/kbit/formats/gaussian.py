@@ -64,10 +64,16 @@ def gaussian_mse(fmt: WeightFormat, *, block: int | None = None) -> float:
     if block < 2:
         raise ValueError(f"a block of {block} weights: at least 2 are needed")
     entries = fmt.datatype.entries().astype(np.float64)
-    relative = 2.0 ** (-2 * _SIGNIFICAND_BITS[fmt.scale]) / 12 * 3 / (8 * math.log(2))
-    if fmt.datatype.scaling == "absmax":
-        return _absmax_mse(entries, block, relative)
-    return _range_mse(entries, block, relative)
+    if fmt.scale == "q8":
+        # A code is off by up to half a step of 1/255 of the largest of 256 scales.
+        relative = 1 / (12 * 255**2)
+    else:
+        relative = 2.0 ** (-2 * _SIGNIFICAND_BITS[fmt.scale]) / 12 * 3 / (8 * math.log(2))
+    if fmt.maps_range:
+        return _range_mse(entries, block, relative)
+    # Less its own mean, a block of B is Gaussian again, of variance 1 - 1/B.
+    variance = 1 - 1 / block if fmt.has_offset else 1.0
+    return variance * _absmax_mse(entries, block, relative)
 
 
 def _absmax_mse(entries: Array, block: int, relative: float) -> float:

@@ -6,14 +6,9 @@ import torch
 from torch import Tensor
 
 from kbit.errors import FormatError
-from kbit.formats.size import StoredSize, row_bytes, scale_shape, stored_size
+from kbit.formats.scales import StoredScales, offset_dtype, scale_dtype
+from kbit.formats.size import StoredSize, row_bytes, scale_shape, second_level_count, stored_size
 from kbit.formats.weight_format import WeightFormat
-
-TORCH_SCALES: dict[str, torch.dtype] = {
-    "fp16": torch.float16,
-    "bf16": torch.bfloat16,
-    "fp32": torch.float32,
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -24,9 +19,12 @@ class PackedTensor:
         format: how it is stored.
         shape: (rows, cols) of the weights.
         codes: uint8 [rows, row_bytes]: each row a little-endian bit stream, padded to 32 codes.
-        scales: [rows, blocks], [blocks] for flat blocks, [1] for a whole tensor; in the scale's type.
-        offsets: zero points, like `scales`; None where the type has none.
+        scales: [rows, blocks], [blocks] for flat blocks, [1] for a whole tensor; in the scale's type,
+            uint8 codes where scales have two levels.
+        offsets: zero points, like `scales` (int8 codes where there are two levels); None without them.
         table: bfloat16 [2^bits], ascending, where it is made from data; None where the format defines it.
+        second_scales, second_offsets: bfloat16, one for each 256 consecutive codes of the flattened
+            `scales` and `offsets`; None where these have one level.
 
     Raises:
         FormatError: a part that does not fit the format and the shape.
@@ -38,18 +36,18 @@ class PackedTensor:
     scales: Tensor
     offsets: Tensor | None = None
     table: Tensor | None = None
+    second_scales: Tensor | None = None
+    second_offsets: Tensor | None = None
 
     def __post_init__(self) -> None:
         fmt = self.format
         if not fmt.is_packed:
             raise FormatError(f"{fmt} is not packed: keep the tensor itself in that type")
-        rows, cols = self.shape
-        scale_type, scales = TORCH_SCALES[fmt.scale], scale_shape(fmt, self.shape)
-        _check("codes", self.codes, (rows, row_bytes(cols, fmt.bits)), torch.uint8, self)
-        _check("scales", self.scales, scales, scale_type, self)
-        _check("offsets", self.offsets, scales if fmt.datatype.has_offset else None, scale_type, self)
-        table_shape = (2**fmt.bits,) if fmt.datatype.stored_table else None
-        _check("table", self.table, table_shape, torch.bfloat16, self)
+        for name, (shape, dtype) in part_layout(fmt, self.shape).items():
+            _check(name, getattr(self, name), shape, dtype, self)
+        for name in PACKED_PARTS:
+            if name not in part_layout(fmt, self.shape) and getattr(self, name) is not None:
+                raise FormatError(f"a {fmt} tensor of shape {list(self.shape)} has no {name}")
 
     @property
     def stored_size(self) -> StoredSize:
@@ -62,22 +60,51 @@ class PackedTensor:
             return self.table.float()
         return torch.tensor(self.format.datatype.table(), device=self.codes.device)
 
+    def scale_values(self) -> Tensor:
+        """The scales as numbers, float32, shaped like `scales`."""
+        return StoredScales(stored=self.scales, second=self.second_scales).values
+
+    def offset_values(self) -> Tensor | None:
+        """The offsets as numbers, float32, shaped like `scales`; None where the format has none."""
+        if self.offsets is None:
+            return None
+        return StoredScales(stored=self.offsets, second=self.second_offsets).values
+
     def parts(self) -> dict[str, Tensor]:
         """The tensors to store, by name."""
-        named = {"codes": self.codes, "scales": self.scales, "offsets": self.offsets, "table": self.table}
+        named = {name: getattr(self, name) for name in PACKED_PARTS}
         return {name: tensor for name, tensor in named.items() if tensor is not None}
 
 
+PACKED_PARTS = ("codes", "scales", "offsets", "table", "second_scales", "second_offsets")
+"""Every tensor a packed tensor may have, in the order they are stored."""
+
+
+def part_layout(fmt: WeightFormat, shape: tuple[int, int]) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+    """Shape and type of each tensor that a packed tensor of this format and shape has."""
+    scales, second = scale_shape(fmt, shape), (second_level_count(fmt, shape),)
+    layout = {
+        "codes": ((shape[0], row_bytes(shape[1], fmt.bits)), torch.uint8),
+        "scales": (scales, scale_dtype(fmt)),
+    }
+    if fmt.has_offset:
+        layout["offsets"] = (scales, offset_dtype(fmt))
+    if fmt.datatype.stored_table:
+        layout["table"] = ((2**fmt.bits,), torch.bfloat16)
+    if fmt.scale == "q8":
+        layout["second_scales"] = (second, torch.bfloat16)
+        if fmt.has_offset:
+            layout["second_offsets"] = (second, torch.bfloat16)
+    return layout
+
+
 def _check(
-    name: str, tensor: Tensor | None, shape: tuple[int, ...] | None, dtype: torch.dtype, of: PackedTensor
+    name: str, tensor: Tensor | None, shape: tuple[int, ...], dtype: torch.dtype, of: PackedTensor
 ) -> None:
     where = f"{of.format} tensor of shape {list(of.shape)}"
-    if shape is None:
-        if tensor is not None:
-            raise FormatError(f"a {where} has no {name}")
-    elif tensor is None:
+    if tensor is None:
         raise FormatError(f"a {where} needs {name} {list(shape)} {dtype}")
-    elif tuple(tensor.shape) != shape or tensor.dtype != dtype:
+    if tuple(tensor.shape) != shape or tensor.dtype != dtype:
         raise FormatError(
             f"{name} of a {where} must be {list(shape)} {dtype}, given {list(tensor.shape)} {tensor.dtype}"
         )

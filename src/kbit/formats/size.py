@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 from kbit.errors import FormatError
-from kbit.formats.weight_format import SCALE_BITS, WeightFormat
+from kbit.formats.weight_format import SCALE_BITS, SECOND_LEVEL_BITS, SECOND_LEVEL_GROUP, WeightFormat
 
 CODES_PER_GROUP = 32
 TABLE_ENTRY_BITS = 16
@@ -17,9 +18,9 @@ class StoredSize:
     Attributes:
         weights: number of weights.
         codes: bits of codes, or of the weights themselves where the format is not packed.
-        scales: bits of scales.
-        offsets: bits of zero points.
-        table: bits of a table made from data; 0 where the format defines it.
+        scales: bits of scales, of both levels where there are two.
+        offsets: bits of zero points, likewise.
+        table: bits of a table made from data, as if this tensor alone had it; 0 where the format defines it.
     """
 
     weights: int
@@ -66,6 +67,16 @@ def scale_shape(fmt: WeightFormat, shape: Sequence[int]) -> tuple[int, ...]:
     return (-(-rows * cols // block),) if fmt.flat else (rows, -(-cols // block))
 
 
+def second_level_count(fmt: WeightFormat, shape: Sequence[int]) -> int:
+    """How many second-level scales there are: one for each 256 scale codes, none for one-level scales.
+
+    >>> from kbit.formats.weight_format import parse_format
+    >>> second_level_count(parse_format("nf4:b64:q8"), (100, 172))   # 300 scales
+    2
+    """
+    return -(-prod(scale_shape(fmt, shape)) // SECOND_LEVEL_GROUP) if fmt.scale == "q8" else 0
+
+
 def stored_size(fmt: WeightFormat, shape: Sequence[int]) -> StoredSize:
     """Exact stored bits of a tensor.
 
@@ -82,19 +93,16 @@ def stored_size(fmt: WeightFormat, shape: Sequence[int]) -> StoredSize:
     (1152, 96, 1248)
     """
     if not fmt.is_packed:
-        count = 1
-        for length in shape:
-            count *= int(length)
+        count = prod(int(length) for length in shape)
         return StoredSize(weights=count, codes=count * fmt.bits)
     rows, cols = matrix_shape(shape)
-    scales = SCALE_BITS[fmt.scale]
-    for length in scale_shape(fmt, shape):
-        scales *= length
+    count = prod(scale_shape(fmt, shape))
+    scales = count * SCALE_BITS[fmt.scale] + second_level_count(fmt, shape) * SECOND_LEVEL_BITS
     return StoredSize(
         weights=rows * cols,
         codes=rows * row_bytes(cols, fmt.bits) * 8,
         scales=scales,
-        offsets=scales if fmt.datatype.has_offset else 0,
+        offsets=scales if fmt.has_offset else 0,
         table=2**fmt.bits * TABLE_ENTRY_BITS if fmt.datatype.stored_table else 0,
     )
 

@@ -2,21 +2,30 @@
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from kbit.errors import FormatError, did_you_mean
 from kbit.formats.datatype import DataType
 from kbit.formats.datatypes import ALIASES, DATATYPES
 
-ScaleType = Literal["fp16", "bf16", "fp32"]
+ScaleType = Literal["fp16", "bf16", "fp32", "q8"]
 Block = int | Literal["row", "tensor"]
+Offset = Literal["none", "center", "affine"]
+TableScope = Literal["tensor", "kind", "model"]
 
-SCALE_BITS: dict[str, int] = {"fp16": 16, "bf16": 16, "fp32": 32}
+SCALE_BITS: dict[str, int] = {"fp16": 16, "bf16": 16, "fp32": 32, "q8": 8}
+# A q8 scale is an 8-bit code times a bfloat16 that so many consecutive codes share.
+SECOND_LEVEL_GROUP, SECOND_LEVEL_BITS = 256, 16
+OFFSETS = ("center", "affine")
+TABLE_SCOPES: dict[str, TableScope] = {"table-kind": "kind", "table-model": "model"}
 DEFAULT_BLOCK = 64
 LEAST_BLOCK, GREATEST_BLOCK, BLOCK_STEP = 16, 4096, 16
 
 _BLOCKS = f"a multiple of {BLOCK_STEP} from {LEAST_BLOCK} to {GREATEST_BLOCK}"
-_GRAMMAR = "write TYPE[:bN|row|tensor|flatN][:fp16|bf16|fp32], such as nf4:b64, e2m1:b32 or int3:row:fp32"
+_GRAMMAR = (
+    "write TYPE[:bN|row|tensor|flatN][:fp16|bf16|fp32|q8][:center|affine][:table-kind|table-model], such as "
+    "nf4:b64, e2m1:b32:q8 or int3:row:fp32"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,13 +36,20 @@ class WeightFormat:
         datatype: a row of `DATATYPES`.
         block: weights that share a scale, along the input dimension; or `row`, or `tensor`.
         flat: blocks run over the flattened tensor, across rows.
-        scale: how scales (and offsets) are stored.
+        scale: how scales (and offsets) are stored; `q8` is two levels, an 8-bit code for each block and a
+            bfloat16 for each 256 consecutive codes of the flattened array.
+        offset: `center` subtracts each block's mean, `affine` maps its least and greatest weight to the
+            table's ends; either stores an offset beside the scale. `none` for types that define it.
+        table: which tensors share a table made from data: none (`tensor`), layers that differ in their
+            number only (`kind`), or all packed layers (`model`).
     """
 
     datatype: DataType
     block: Block = DEFAULT_BLOCK
     flat: bool = False
     scale: ScaleType = "fp16"
+    offset: Offset = "none"
+    table: TableScope = "tensor"
 
     def __post_init__(self) -> None:
         if self.scale not in SCALE_BITS:
@@ -46,8 +62,21 @@ class WeightFormat:
             raise FormatError(f"block {self.block!r}: a block is {_BLOCKS}, 'row' or 'tensor'")
         elif self.flat:
             raise FormatError(f"flat blocks have a length: {_BLOCKS}; given {self.block!r}")
-        if not self.is_packed and (self.block, self.flat, self.scale) != (DEFAULT_BLOCK, False, "fp16"):
+        self._check_offset_and_table()
+        layout = (self.block, self.flat, self.scale, self.offset)
+        if not self.is_packed and layout != (DEFAULT_BLOCK, False, "fp16", "none"):
             raise FormatError(f"{self.datatype.name} stores the weights themselves: no blocks, no scales")
+
+    def _check_offset_and_table(self) -> None:
+        name = self.datatype.name
+        if self.offset not in ("none", *OFFSETS):
+            raise FormatError(f"offset {self.offset!r}: {did_you_mean(str(self.offset), OFFSETS)}")
+        if self.offset != "none" and self.datatype.scaling == "range":
+            raise FormatError(f"{name} has a zero point by itself: leave out {self.offset!r}")
+        if self.table not in ("tensor", *TABLE_SCOPES.values()):
+            raise FormatError(f"table {self.table!r}: {did_you_mean(str(self.table), TABLE_SCOPES.values())}")
+        if self.table != "tensor" and not self.datatype.stored_table:
+            raise FormatError(f"the table of {name} is part of its definition, not made from data to share")
 
     @property
     def bits(self) -> int:
@@ -59,6 +88,16 @@ class WeightFormat:
         """Whether weights are stored as packed codes; False for bf16, fp16 and fp32."""
         return self.datatype.is_packed
 
+    @property
+    def has_offset(self) -> bool:
+        """Whether each block stores an offset beside its scale."""
+        return self.offset != "none" or self.datatype.scaling == "range"
+
+    @property
+    def maps_range(self) -> bool:
+        """Whether a block's least and greatest weight go to the table's ends, not the largest magnitude."""
+        return self.offset == "affine" or self.datatype.scaling == "range"
+
     def __str__(self) -> str:
         if not self.is_packed:
             return self.datatype.name
@@ -66,16 +105,20 @@ class WeightFormat:
             block = f"flat{self.block}" if self.flat else f"b{self.block}"
         else:
             block = self.block
-        scale = "" if self.scale == "fp16" else f":{self.scale}"
-        return f"{self.datatype.name}:{block}{scale}"
+        parts = [self.datatype.name, block]
+        parts += [] if self.scale == "fp16" else [self.scale]
+        parts += [] if self.offset == "none" else [self.offset]
+        parts += [] if self.table == "tensor" else [f"table-{self.table}"]
+        return ":".join(parts)
 
 
 def parse_format(text: str) -> WeightFormat:
     """The format a string such as `nf4:b64` names.
 
     Args:
-        text: `TYPE[:BLOCK][:SCALE]`: a name in `DATATYPES` or `ALIASES`; `bN` (default `b64`), `row`,
-            `tensor` or `flatN`; `fp16` (default), `bf16` or `fp32`.
+        text: `TYPE[:BLOCK][:SCALE][:OFFSET][:TABLE]`: a name in `DATATYPES` or `ALIASES`; `bN` (default
+            `b64`), `row`, `tensor` or `flatN`; `fp16` (default), `bf16`, `fp32` or `q8`; `center` or
+            `affine`; `table-kind` or `table-model`. The parts after the type may come in any order.
 
     Raises:
         FormatError: there is no such format; the message names the nearest.
@@ -83,6 +126,8 @@ def parse_format(text: str) -> WeightFormat:
     >>> str(parse_format("float4:b32:fp16"))
     'e2m1:b32'
     >>> parse_format("nf4:flat1024").flat
+    True
+    >>> parse_format("nf4:affine:b32:q8").has_offset
     True
     >>> parse_format("nf44")
     Traceback (most recent call last):
@@ -96,27 +141,30 @@ def parse_format(text: str) -> WeightFormat:
         raise FormatError(f"no data type {name!r} in format {text!r}: {_nearest_type(name)} ({_GRAMMAR})")
     if not datatype.is_packed and parts:
         raise FormatError(f"{text!r}: {name} stores the weights themselves: write just {name!r}")
-    block: Block | None = None
-    scale: ScaleType | None = None
-    flat = False
+    given: dict[str, Any] = {}
     for part in parts:
-        match = re.fullmatch(r"(b|flat)([0-9]{1,9})|row|tensor", part)
-        if match and block is None:
-            flat = match[1] == "flat"
-            block = int(match[2]) if match[1] else part  # type: ignore[assignment]
-        elif part in SCALE_BITS and scale is None:
-            scale = part  # type: ignore[assignment]
-        else:
-            raise FormatError(f"{text!r}: {_part_problem(part, twice=bool(match) or part in SCALE_BITS)}")
+        field, values = _field_of(part)
+        if field is None or field in given:
+            raise FormatError(f"{text!r}: {_part_problem(part, twice=field is not None)}")
+        given |= values
     try:
-        return WeightFormat(
-            datatype=datatype,
-            block=DEFAULT_BLOCK if block is None else block,
-            flat=flat,
-            scale=scale or "fp16",
-        )
+        return WeightFormat(datatype=datatype, **given)
     except FormatError as error:
         raise FormatError(f"{text!r}: {error}") from None
+
+
+def _field_of(part: str) -> tuple[str | None, dict[str, Any]]:
+    """The field a part of a spelling sets, and its values; None where it is no part of one."""
+    match = re.fullmatch(r"(b|flat)([0-9]{1,9})|row|tensor", part)
+    if match:
+        return "block", {"block": int(match[2]) if match[1] else part, "flat": match[1] == "flat"}
+    if part in SCALE_BITS:
+        return "scale", {"scale": part}
+    if part in OFFSETS:
+        return "offset", {"offset": part}
+    if part in TABLE_SCOPES:
+        return "table", {"table": TABLE_SCOPES[part]}
+    return None, {}
 
 
 def _nearest_type(name: str) -> str:
@@ -135,6 +183,7 @@ def _nearest_type(name: str) -> str:
 
 def _part_problem(part: str, *, twice: bool) -> str:
     if twice:
-        return f"{part!r} gives the block or the scale type a second time ({_GRAMMAR})"
-    known = ["b32", "b64", "b128", "row", "tensor", "flat64", "flat1024", *SCALE_BITS]
+        return f"{part!r} gives the block, scale type, offset or table a second time ({_GRAMMAR})"
+    known = ["b32", "b64", "b128", "row", "tensor", "flat64", "flat1024"]
+    known += [*SCALE_BITS, *OFFSETS, *TABLE_SCOPES]
     return f"{part!r} is neither a block nor a scale type: {did_you_mean(part, known)} ({_GRAMMAR})"

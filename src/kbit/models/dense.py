@@ -5,7 +5,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from kbit.formats import decode
 from kbit.models.embedding import KbitEmbedding, KbitTiedHead
 from kbit.models.linear import KbitLinear
 
@@ -39,7 +38,7 @@ def make_dense(model: Any, *, dtype: torch.dtype | None = None) -> Any:
 
 
 def _dense(module: KbitEmbedding | KbitLinear, dtype: torch.dtype) -> nn.Module:
-    weight = nn.Parameter(decode(module.packed, dtype))
+    weight = nn.Parameter(module.dense(dtype))
     if isinstance(module, KbitEmbedding):
         tokens, width = weight.shape
         return nn.Embedding(tokens, width, padding_idx=module.padding_idx, _weight=weight)

@@ -35,7 +35,12 @@ class KbitLinear(StoredWeight, nn.Linear):  # type: ignore[override]
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (the name nn.Linear gives it)
         """Multiply; the result has the input's type."""
         bias = None if self.bias is None else self.bias.to(input.dtype)
-        return product(input, self.packed, bias=bias)
+        inputs = self.inputs
+        if inputs is None:
+            return product(input, self.packed, bias=bias)
+        y = product(inputs.apply(input), self.packed, bias=bias)
+        kept = inputs.kept_product(input)
+        return y if kept is None else y + kept.to(y.dtype)
 
     def extra_repr(self) -> str:
         """Sizes and format, for `print(model)`."""

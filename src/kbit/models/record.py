@@ -7,7 +7,7 @@ from typing import Any, Literal
 from kbit.formats import WeightFormat
 
 Role = Literal["linear", "embedding", "head"]
-TableScope = Literal["format", "tensor", "model"]
+KeptType = Literal["bf16", "fp16"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,15 +31,13 @@ class Method:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rotation:
-    """The inputs of a layer were rotated before its weights were coded.
+    """The inputs of a layer are rotated before they meet the codes.
 
     Attributes:
-        kind: the family of rotations, such as `hadamard`.
-        seed: what the signs follow from, or None where they are stored in `<layer>.signs`.
+        kind: `hadamard` (see `kbit.formats.rotation`); its signs are stored in `<layer>.signs`.
     """
 
-    kind: str
-    seed: int | None = None
+    kind: Literal["hadamard"] = "hadamard"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,12 +51,15 @@ class LayerRecord:
         format: data type, bits, block and scale type.
         method: how the codes were chosen.
         transposed: the architecture keeps the weight as [in, out] (GPT-2's `Conv1D`).
-        scale_levels: 1, or 2 where the scales are coded too.
         rotation: of the inputs, or None.
-        kept_inputs: how many input dimensions are kept in 16 bits beside the codes.
+        kept_inputs: how many input dimensions are kept in 16 bits beside the codes; their numbers are
+            stored in `<layer>.kept_columns`, their weights in `<layer>.kept_weights`.
+        kept_type: of those weights.
         activation_order: columns were coded in an order of their own, stored in `<layer>.order`.
-        table_scope: where the table lies: part of the `format`'s definition (nothing stored), one of
-            each `tensor`, or one of the `model`.
+        table_of: the layer whose table this one uses; None where it stores its own or needs none.
+
+    The input x of a layer that uses these goes through them in this order: the kept dimensions are taken
+    out, the rest is rotated, then reordered (place i takes dimension order[i]), then meets the codes.
     """
 
     name: str
@@ -67,13 +68,23 @@ class LayerRecord:
     format: WeightFormat
     method: Method
     transposed: bool = False
-    scale_levels: int = 1
     rotation: Rotation | None = None
     kept_inputs: int = 0
+    kept_type: KeptType = "bf16"
     activation_order: bool = False
-    table_scope: TableScope = "format"
+    table_of: str | None = None
 
     @property
     def weights(self) -> int:
         """How many weights the record stands for."""
         return self.shape[0] * self.shape[1]
+
+    @property
+    def packed_shape(self) -> tuple[int, int]:
+        """[rows, columns] of what is packed: the weight without the inputs kept in 16 bits."""
+        return self.shape[0], self.shape[1] - self.kept_inputs
+
+    @property
+    def transforms_inputs(self) -> bool:
+        """Whether the input meets the codes as it is, or is taken apart, rotated or reordered first."""
+        return self.rotation is not None or self.kept_inputs > 0 or self.activation_order

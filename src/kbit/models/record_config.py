@@ -18,7 +18,7 @@ from typing import Any, TypeVar, get_args
 from kbit.errors import FormatError, ModelError, did_you_mean
 from kbit.formats import parse_format
 from kbit.models.layer_names import expand_name, join_names, split_name
-from kbit.models.record import LayerRecord, Method, Role, Rotation, TableScope
+from kbit.models.record import KeptType, LayerRecord, Method, Role, Rotation
 
 _T = TypeVar("_T", Method, Rotation)
 
@@ -93,6 +93,7 @@ def records_from_config(config: Mapping[str, Any]) -> tuple[LayerRecord, ...]:
             if name in records:
                 raise ModelError(f"{where}: {name!r} is named twice. Quantise the model again.")
             records[name] = _from_entry(where, name, {**defaults, **entry})
+    _check_tables(records)
     return tuple(records.values())
 
 
@@ -107,7 +108,7 @@ def _to_entry(record: LayerRecord) -> dict[str, Any]:
         elif key == "method":
             value = _method_to_json(value)
         elif key == "rotation":
-            value = {"kind": value.kind, **({} if value.seed is None else {"seed": value.seed})}
+            value = {"kind": value.kind}
         elif key == "shape":
             value = list(value)
         entry[key] = value
@@ -135,11 +136,11 @@ def _from_entry(where: str, name: str, entry: Mapping[str, Any]) -> LayerRecord:
             format=parse_format(entry["format"]),
             method=_record(Method, entry["method"]),
             transposed=_flag(entry.get("transposed", False)),
-            scale_levels=_count(entry.get("scale_levels", 1)),
             rotation=_record(Rotation, entry["rotation"]) if entry.get("rotation") is not None else None,
             kept_inputs=_count(entry.get("kept_inputs", 0), least=0),
+            kept_type=_one_of(entry.get("kept_type", "bf16"), get_args(KeptType)),
             activation_order=_flag(entry.get("activation_order", False)),
-            table_scope=_one_of(entry.get("table_scope", "format"), get_args(TableScope)),
+            table_of=entry.get("table_of"),
         )
     except KeyError as error:
         raise ModelError(f"{where}: has no {error}. Quantise the model again.") from error
@@ -150,19 +151,39 @@ def _from_entry(where: str, name: str, entry: Mapping[str, Any]) -> LayerRecord:
 
 
 def _check_computable(where: str, record: LayerRecord) -> None:
-    # The record has room for these from the start; to ignore one would give wrong weights.
-    used = {
-        "scale_levels": record.scale_levels != 1,
-        "rotation": record.rotation is not None,
-        "kept_inputs": record.kept_inputs != 0,
-        "activation_order": record.activation_order,
-    }
-    unknown = [key for key, is_used in used.items() if is_used]
-    if unknown:
+    if not record.format.is_packed:
+        raise ModelError(f"{where}: {record.format} is not packed. Quantise the model again.")
+    if record.rotation is not None and record.rotation.kind != "hadamard":
         raise ModelError(
-            f"{where}: uses {', '.join(unknown)}, which this kbit cannot compute. Upgrade kbit, or quantise "
-            "the model again without it."
+            f"{where}: rotates its inputs by {record.rotation.kind!r}, and this kbit knows 'hadamard'. "
+            "Upgrade kbit, or quantise the model again."
         )
+    if record.kept_inputs >= record.shape[1]:
+        raise ModelError(
+            f"{where}: keeps {record.kept_inputs} of {record.shape[1]} inputs, which leaves none to code. "
+            "Quantise the model again."
+        )
+    if record.role == "embedding" and record.transforms_inputs:
+        raise ModelError(
+            f"{where}: an embedding looks rows up, so it has no inputs to rotate, reorder or keep. "
+            "Quantise the model again."
+        )
+
+
+def _check_tables(records: Mapping[str, LayerRecord]) -> None:
+    for record in records.values():
+        if record.table_of is None:
+            continue
+        owner = records.get(record.table_of)
+        if not record.format.datatype.stored_table:
+            raise ModelError(
+                f"{record.name}: {record.format} has no stored table to share. Quantise the model again."
+            )
+        if owner is None or owner.table_of is not None or owner.format.datatype != record.format.datatype:
+            raise ModelError(
+                f"{record.name}: uses the table of {record.table_of!r}, which stores none of its type. "
+                "Quantise the model again."
+            )
 
 
 def _check_keys(where: str, given: Mapping[str, Any], allowed: tuple[str, ...]) -> None:

@@ -1,14 +1,16 @@
 """What every k-bit module has in common: stored parts as parameters that move but are never cast."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from kbit.formats import PackedTensor, decode
+from kbit.formats.packed import PACKED_PARTS
+from kbit.models.inputs import InputTransform, read_transform
 from kbit.models.record import LayerRecord
-from kbit.models.stored_parts import PARTS, part_specs
+from kbit.models.stored_parts import INPUT_PARTS, PARTS, part_specs
 
 # A scale is held as the bits it has on disk, in an integer type of its width. Were it floating point, a
 # cast of the model would widen it, an optimiser could move it, and `model.dtype`, which Transformers
@@ -19,6 +21,9 @@ _BITS_OF = {2: torch.int16, 4: torch.int32}
 def as_bits(tensor: Tensor) -> Tensor:
     """The same memory seen as integers, if it holds floating point."""
     return tensor.view(_BITS_OF[tensor.dtype.itemsize]) if tensor.is_floating_point() else tensor
+
+
+_Views = tuple[tuple[int, ...], PackedTensor, InputTransform | None]
 
 
 class StoredWeight(nn.Module):
@@ -43,16 +48,25 @@ class StoredWeight(nn.Module):
         # Transformers initialises weights by the kind of module; nothing here is to be initialised.
         self._is_hf_initialized = True
 
-    def fill(self, packed: PackedTensor) -> Self:
-        """Take the parts of a packed tensor of the record's format and shape."""
-        if packed.format != self.record.format or packed.shape != self.record.shape:
+    def fill(self, packed: PackedTensor, inputs: Mapping[str, Tensor] | None = None) -> Self:
+        """Take the parts of a packed tensor, and of a transform of the inputs where the record has one.
+
+        A table that another layer stores is not taken: see `use_table_of`.
+        """
+        if packed.format != self.record.format or packed.shape != self.record.packed_shape:
             raise ValueError(
-                f"{self.record.name} holds {self.record.format} {self.record.shape}, given "
+                f"{self.record.name} holds {self.record.format} {self.record.packed_shape}, given "
                 f"{packed.format} {packed.shape}"
             )
-        for part, tensor in packed.parts().items():
-            setattr(self, part, nn.Parameter(as_bits(tensor), requires_grad=False))
+        given = {**packed.parts(), **(inputs or {})}
+        for part in part_specs(self.record):
+            setattr(self, part, nn.Parameter(as_bits(given[part]), requires_grad=False))
         return self
+
+    def use_table_of(self, owner: "StoredWeight") -> None:
+        """Decode with the table that another module stores; it appears in that module's state only."""
+        # Past nn.Module's registration, as a tied head's embedding is.
+        object.__setattr__(self, "_table_owner", owner)
 
     def settle(self) -> None:
         """Bring parts that a loader has set as floating point back to bits, without a copy."""
@@ -68,17 +82,31 @@ class StoredWeight(nn.Module):
 
     @property
     def packed(self) -> PackedTensor:
-        """The weight as `kbit.formats` knows it; views, no copies."""
+        """The packed weight as `kbit.formats` knows it; views, no copies."""
+        return self._views()[1]
+
+    @property
+    def inputs(self) -> InputTransform | None:
+        """What happens to the input before it meets the codes; None where nothing does."""
+        return self._views()[2]
+
+    def _views(self) -> _Views:
         # Made once and kept while the parts stay where they are: a token's time is many small layers.
         where = tuple(p.data_ptr() for p in self._parameters.values() if p is not None)
-        cached: tuple[tuple[int, ...], PackedTensor] | None = self.__dict__.get("_cached_packed")
+        cached: _Views | None = self.__dict__.get("_cached_views")
         if cached is None or cached[0] != where or not where[0]:
-            packed = PackedTensor(format=self.record.format, shape=self.record.shape, **self.parts())
-            self.__dict__["_cached_packed"] = cached = (where, packed)
-        return cached[1]
+            parts = self.parts()
+            stored = {part: tensor for part, tensor in parts.items() if part in PACKED_PARTS}
+            if self.record.table_of is not None:
+                stored["table"] = self.__dict__["_table_owner"].parts()["table"]
+            packed = PackedTensor(format=self.record.format, shape=self.record.packed_shape, **stored)
+            of_inputs = {part: tensor for part, tensor in parts.items() if part in INPUT_PARTS}
+            inputs = read_transform(self.record, of_inputs) if self.record.transforms_inputs else None
+            self.__dict__["_cached_views"] = cached = (where, packed, inputs)
+        return cached
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "_cached_packed"}
+        return {key: value for key, value in self.__dict__.items() if key != "_cached_views"}
 
     @property
     def weight(self) -> Tensor:
@@ -87,7 +115,13 @@ class StoredWeight(nn.Module):
         For code that looks into a layer (adapters, architectures that bypass `forward`); products use
         the packed weight.
         """
-        return decode(self.packed)
+        return self.dense()
+
+    def dense(self, dtype: torch.dtype = torch.float32) -> Tensor:
+        """The dense weight [rows, columns], rounded once to `dtype`."""
+        if self.inputs is None:
+            return decode(self.packed, dtype)
+        return self.inputs.dense_weight(decode(self.packed)).to(dtype)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         kept = {part: getattr(self, part) for part in PARTS if getattr(self, part) is not None}
@@ -98,6 +132,6 @@ class StoredWeight(nn.Module):
                 return tensor.to(result.device)
             return result
 
-        self.__dict__.pop("_cached_packed", None)
+        self.__dict__.pop("_cached_views", None)
         super()._apply(move_only, recurse)  # type: ignore[no-untyped-call]
         return self

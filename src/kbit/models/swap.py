@@ -26,6 +26,7 @@ def swap_modules(model: Any, records: Iterable[LayerRecord], *, dtype: torch.dty
     """
     modules = dict(model.named_modules())
     base_prefix = f"{model.base_model_prefix}."
+    swapped: dict[str, StoredWeight] = {}
     for record in records:
         name = record.name
         if name not in modules and name.removeprefix(base_prefix) in modules:
@@ -38,11 +39,15 @@ def swap_modules(model: Any, records: Iterable[LayerRecord], *, dtype: torch.dty
                 f"{record.name}: the config stores this layer, and the architecture "
                 f"{type(model).__name__} has none of that name. config.json does not fit: quantise again."
             )
-        _put(model, name, _replacement(record, old, dtype))
+        swapped[record.name] = new = _replacement(record, old, dtype)
+        _put(model, name, new)
+    for module in swapped.values():
+        if module.record.table_of is not None:
+            module.use_table_of(swapped[module.record.table_of])
     _untie(model, dtype)
 
 
-def _replacement(record: LayerRecord, old: nn.Module, dtype: torch.dtype | None) -> nn.Module:
+def _replacement(record: LayerRecord, old: nn.Module, dtype: torch.dtype | None) -> StoredWeight:
     shape = _shape(old, transposed=record.transposed)
     if shape != record.shape:
         raise ModelError(
@@ -51,7 +56,7 @@ def _replacement(record: LayerRecord, old: nn.Module, dtype: torch.dtype | None)
         )
     weight = old.weight
     dtype = dtype or weight.dtype  # type: ignore[assignment]
-    new: nn.Module
+    new: StoredWeight
     if record.role == "embedding":
         padding = getattr(old, "padding_idx", None)
         new = KbitEmbedding(record, dtype=dtype, padding_idx=padding, device=weight.device)

@@ -198,7 +198,6 @@ def _packed(
         format=fmt,
         method=method,
         transposed=transposed,
-        table_scope="tensor" if fmt.datatype.stored_table else "format",
     )
     return PlannedTensor(source=source, record=record, specs=tuple(part_specs(record).values()))
 
