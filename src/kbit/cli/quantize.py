@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from kbit.cli.output import JsonFlag, emit, talk
+from kbit.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from kbit.quantize import Calibration, QuantizeReport
 
 # So many layers left in 16 bits are named on a terminal; --json names all.
 SHOWN = 12
@@ -22,7 +25,9 @@ def quantize(
     format: Annotated[  # noqa: A002 (the word of the domain)
         str, Parameter(help="Of linear layers, such as nf4:b64; bf16, fp16 or fp32 for a plain copy.")
     ],
-    method: Annotated[str, Parameter(help="How codes are chosen: see kbit ls methods.")] = "nearest",
+    method: Annotated[
+        str | None, Parameter(help="How codes are chosen: see kbit ls methods [nearest; descent with text].")
+    ] = None,
     embeddings: Annotated[
         str | None, Parameter(help="Format of the token embedding; 16 bits if not given.")
     ] = None,
@@ -30,6 +35,18 @@ def quantize(
     keep: Annotated[
         list[str] | None, Parameter(help="Layers to leave in 16 bits, by name or pattern (*.down_proj).")
     ] = None,
+    calibrate: Annotated[
+        list[Path] | None,
+        Parameter(consume_multiple=True, help="Text for a calibrated method: .jsonl, plain, or folders."),
+    ] = None,
+    calibrate_own_text: Annotated[
+        bool, Parameter(negative=(), help="Calibrate on text that the model writes itself.")
+    ] = False,
+    calibration_tokens: Annotated[int | None, Parameter(help="Most tokens of it [131072].")] = None,
+    calibration_context: Annotated[
+        int | None, Parameter(help="Tokens read at once [the model's, up to 2048].")
+    ] = None,
+    seed: Annotated[int, Parameter(help="Of the choice of calibration windows, or of the writing.")] = 0,
     overwrite: Annotated[bool, Parameter(negative=(), help="Replace a model folder at OUT.")] = False,
     json: JsonFlag = False,
 ) -> int:
@@ -37,12 +54,21 @@ def quantize(
     from kbit.models.content import tokenizer_files
     from kbit.quantize import quantize_model
 
+    calibration = _calibration(
+        model,
+        calibrate,
+        own=calibrate_own_text,
+        tokens=calibration_tokens,
+        context=calibration_context,
+        seed=seed,
+    )
     with _progress(quiet=json) as progress:
         report = quantize_model(
             model,
             out,
             format=format,
-            method=method,
+            method=method or ("nearest" if calibration is None else "descent"),
+            calibration=calibration,
             embeddings=embeddings,
             head=head,
             keep=keep or (),
@@ -67,12 +93,54 @@ def quantize(
         "packed_layers": report.packed_layers,
         "kept_in_16_bits": report.kept,
         "untied": report.untied,
+        "calibration": _calibrated(report, calibration),
     }
     if not any(tokenizer_files(report.out)):
         talk(
             f"{report.out} has no tokeniser, because {model} has none: nothing can be measured or generated."
         )
     return emit(data, json=json, text=lambda console: _draw(console, data))
+
+
+def _calibration(
+    model: str, text: list[Path] | None, *, own: bool, tokens: int | None, context: int | None, seed: int
+) -> "Calibration | None":
+    if not text and not own:
+        if tokens is not None or context is not None:
+            raise UsageError(
+                "--calibration-tokens and --calibration-context say how calibration text is read, and there "
+                "is none: give --calibrate TEXT or --calibrate-own-text."
+            )
+        return None
+    if text and own:
+        raise UsageError("--calibrate and --calibrate-own-text exclude each other: give one.")
+    if seed < 0:
+        raise UsageError(f"--seed is {seed}; give 0 or more.")
+    from kbit.corpus import read_documents
+    from kbit.quantize import calibration_for
+
+    more = {} if tokens is None else {"tokens": tokens}
+    return calibration_for(
+        model, list(read_documents(text)) if text else None, context=context, seed=seed, **more
+    )
+
+
+def _calibrated(report: "QuantizeReport", calibration: "Calibration | None") -> dict[str, Any] | None:
+    """What is told of a calibration."""
+    if calibration is None:
+        return None
+    nearest = sum(note.nearest_error for note in report.notes.values())
+    return {
+        "text": calibration.kind,
+        "hash": calibration.hash,
+        "documents": len(calibration.documents),
+        "tokens": calibration.tokens,
+        "context": calibration.context,
+        "layers": len(report.notes),
+        "error_over_nearest": sum(n.error for n in report.notes.values()) / nearest if nearest else None,
+        "damping_raised": sorted(name for name, note in report.notes.items() if note.damping_raised),
+        "dead_inputs": {name: n.dead_inputs for name, n in report.notes.items() if n.dead_inputs},
+    }
 
 
 def _progress(*, quiet: bool) -> Any:
@@ -107,6 +175,17 @@ def _draw(console: "Console", data: dict[str, Any]) -> None:
     )
     if data["untied"]:
         say("the output layer is not tied: the model's files hold it apart from the embedding")
+    if data["calibration"] is not None:
+        told = data["calibration"]
+        share = told["error_over_nearest"]
+        say(
+            f"calibrated {told['layers']} layers on {told['tokens']:,} tokens"
+            + ("" if share is None else f": {share:.3g} of the output error of nearest entries")
+        )
+        if told["damping_raised"]:
+            say(f"  more damping than usual: {', '.join(told['damping_raised'][:SHOWN])}")
+        if told["dead_inputs"]:
+            say(f"  inputs that were always zero: {sum(told['dead_inputs'].values())}")
     kept = data["kept_in_16_bits"]
     for row in kept[:SHOWN]:
         say(f"  not packed: {row.name} ({row.reason})")

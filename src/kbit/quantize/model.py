@@ -1,15 +1,15 @@
 """A whole model to k bits, tensor by tensor."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from kbit import __version__
-from kbit.errors import FormatError, ModelError
-from kbit.formats import WeightFormat, parse_format
+from kbit.errors import FormatError, ModelError, UsageError
+from kbit.formats import PackedTensor, WeightFormat, parse_format
 from kbit.models.atomic_folder import new_folder
 from kbit.models.load import check_tensors
 from kbit.models.locate import locate, read_config
@@ -19,7 +19,10 @@ from kbit.models.safetensors_read import FolderTensors, read_folder_tensors
 from kbit.models.size import StoredBits, stored_bits
 from kbit.models.skeleton import build_skeleton
 from kbit.models.write import MAX_SHARD_BYTES, FolderWriter, copy_tokenizer, write_config, write_readme
-from kbit.quantize.method import QuantizationMethod, method_named
+from kbit.quantize.calibration.run import Calibrated, LayerNote, calibrate
+from kbit.quantize.calibration.seen import write_calibration
+from kbit.quantize.calibration.text import Calibration
+from kbit.quantize.method import METHODS, QuantizationMethod, method_named
 from kbit.quantize.plan import Choice, Kept, Plan, PlannedTensor, make_plan
 
 Progress = Callable[[int, int, str], None]
@@ -38,6 +41,7 @@ class QuantizeReport:
         packed_layers: how many weights are packed.
         kept: weights that are not packed, and why.
         untied: the source held the output layer apart although its config ties it; the new config does not.
+        notes: how each calibrated layer came out; none without calibration.
     """
 
     out: Path
@@ -50,6 +54,7 @@ class QuantizeReport:
     packed_layers: int
     kept: tuple[Kept, ...]
     untied: bool
+    notes: Mapping[str, LayerNote] = field(default_factory=dict)
 
 
 def quantize_model(
@@ -61,33 +66,39 @@ def quantize_model(
     embeddings: str | WeightFormat | None = None,
     head: str | WeightFormat | None = None,
     keep: Sequence[str] = (),
+    calibration: Calibration | None = None,
     overwrite: bool = False,
     max_shard_bytes: int = MAX_SHARD_BYTES,
     progress: Progress | None = None,
 ) -> QuantizeReport:
     """Write a model at k bits a weight, or a plain copy in bf16, fp16 or fp32.
 
-    Memory holds one tensor of the source and its codes. The folder appears whole or not at all.
+    Memory holds one tensor of the source and its codes; with calibration, what `calibrate` says. The folder
+    appears whole or not at all. A calibration that is cut off goes on where it was when it is begun again:
+    what it has done lies beside `out` until then.
 
     Args:
         source: a 16- or 32-bit model: a folder or a hub id.
         out: the folder to write; it must not exist.
         format: of linear layers, such as `nf4:b64`.
-        method: how codes are chosen; `nearest` is the only one that needs no text.
+        method: how codes are chosen (see `METHODS`).
         embeddings: format of the token embedding; None keeps 16 bits. A tied output layer follows it.
         head: format of the output layer; None keeps 16 bits.
         keep: layers to leave in 16 bits, by name or pattern (`*.down_proj`).
+        calibration: the text of a calibrated method.
         overwrite: replace a model folder at `out`.
         max_shard_bytes: of one safetensors file; a larger model is split.
         progress: called with tensors done, tensors in all, and the name of the next.
 
     Raises:
         FormatError: a format that does not exist or cannot hold a tensor.
-        UsageError: a method or a `keep` that does not exist.
+        UsageError: a method or a `keep` that does not exist; a calibrated method without text, or text for
+            one that reads none.
         ModelError: a source that is no 16-bit model, is damaged or holds NaN or infinite weights; an
             `out` that exists or is the source; a full disk.
     """
     chosen = method_named(method)
+    _check_calibration(chosen, calibration)
     choice = Choice(
         format=_format(format),
         embeddings=None if embeddings is None else _format(embeddings),
@@ -108,14 +119,21 @@ def quantize_model(
             f"{folder}: no layer of {type(skeleton.model).__name__} would be packed as {choice.format}. "
             "kbit packs linear layers; ask for bf16 if a copy is what you want."
         )
+    calibrated = None
+    if calibration is not None:
+        plan, calibrated = _calibrate(folder, target, tensors, plan, chosen, calibration, overwrite, progress)
     with new_folder(target, overwrite=overwrite, needed_bytes=plan.size_bytes) as temporary:
         write_config(temporary, _new_config(config, plan, choice))
         write_readme(temporary, str(choice.format), packed=bool(plan.records))
         copy_tokenizer(folder, temporary)
-        _write_tensors(temporary, folder, tensors, plan, chosen, max_shard_bytes, progress)
+        if calibration is not None and calibrated is not None:
+            write_calibration(temporary, calibration, calibrated.notes)
+        _write_tensors(temporary, folder, tensors, plan, chosen, calibrated, max_shard_bytes, progress)
         check_tensors(temporary)
         bits = stored_bits(temporary)
         size_bytes = sum(p.stat().st_size for p in temporary.rglob("*") if p.is_file())
+    if calibrated is not None:
+        calibrated.work.remove()
     return QuantizeReport(
         out=target,
         format=str(choice.format),
@@ -127,7 +145,65 @@ def quantize_model(
         packed_layers=len(plan.records),
         kept=plan.kept,
         untied=plan.untied,
+        notes={} if calibrated is None else calibrated.notes,
     )
+
+
+def _check_calibration(method: QuantizationMethod, calibration: Calibration | None) -> None:
+    if method.is_calibrated and calibration is None:
+        raise UsageError(
+            f"the method {method.name} needs a text to calibrate on: give one with --calibrate, or let the "
+            "model write its own with --calibrate-own-text."
+        )
+    if calibration is not None and not method.is_calibrated:
+        calibrated = ", ".join(name for name, row in METHODS.items() if row.is_calibrated)
+        raise UsageError(
+            f"the method {method.name} reads no text, and calibration text is given. Choose a method that "
+            f"does ({calibrated}), or give no text."
+        )
+
+
+def _calibrate(
+    folder: Path,
+    target: Path,
+    tensors: FolderTensors,
+    plan: Plan,
+    method: QuantizationMethod,
+    calibration: Calibration,
+    overwrite: bool,
+    progress: Progress | None,
+) -> tuple[Plan, Calibrated]:
+    """The codes of what calibration reaches, and the plan with each record's method as it was."""
+    if method.recipe is None:
+        raise UsageError(f"the method {method.name} is not calibrated.")
+    if target.exists() and not overwrite:
+        with new_folder(target):
+            pass  # refused here, before hours of work
+    # Before a model computes with them, hours before they are written.
+    for planned in plan.tensors:
+        _check_finite(folder, planned.source, tensors.read(planned.source))
+    work = target.parent / f".{target.name}.calibration"
+    calibrated = calibrate(folder, plan.records, calibration, method.recipe, work, progress=progress)
+    used = Method(
+        name=method.name,
+        version=method.version,
+        seed=calibration.seed,
+        calibration=calibration.hash,
+        options={"tokens": calibration.tokens, "context": calibration.context, "text": calibration.kind},
+    )
+    nearest = Method(name="nearest", version=METHODS["nearest"].version)
+    made = tuple(
+        planned
+        if planned.record is None
+        else replace(
+            planned,
+            record=replace(
+                planned.record, method=used if planned.record.name in calibrated.notes else nearest
+            ),
+        )
+        for planned in plan.tensors
+    )
+    return replace(plan, tensors=made), calibrated
 
 
 def _format(value: str | WeightFormat) -> WeightFormat:
@@ -163,6 +239,7 @@ def _write_tensors(
     tensors: FolderTensors,
     plan: Plan,
     method: QuantizationMethod,
+    calibrated: Calibrated | None,
     max_shard_bytes: int,
     progress: Progress | None,
 ) -> None:
@@ -178,15 +255,30 @@ def _write_tensors(
             else:
                 if planned.record.transposed:
                     weight = weight.T.contiguous()
-                try:
-                    packed = method.encode(weight, planned.record.format)
-                except FormatError as error:
-                    raise FormatError(f"{source}: tensor {planned.source!r}: {error}") from error
+                packed = _packed(source, planned, weight, method, calibrated)
                 for part, tensor in packed.parts().items():
                     writer.write(f"{planned.record.name}.{part}", tensor)
             del weight
         if progress is not None:
             progress(len(plan.tensors), len(plan.tensors), "")
+
+
+def _packed(
+    source: Path,
+    planned: PlannedTensor,
+    weight: torch.Tensor,
+    method: QuantizationMethod,
+    calibrated: Calibrated | None,
+) -> PackedTensor:
+    record = planned.record
+    if record is None:
+        raise ValueError(f"{planned.source} is not packed")
+    if calibrated is not None and record.name in calibrated.notes:
+        return calibrated.packed(record)
+    try:
+        return method.encode(weight, record.format)
+    except FormatError as error:
+        raise FormatError(f"{source}: tensor {planned.source!r}: {error}") from error
 
 
 def _check_finite(source: Path, name: str, weight: torch.Tensor) -> None:

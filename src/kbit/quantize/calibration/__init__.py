@@ -1,0 +1,1 @@
+"""What a model does on a text: the inputs of its layers, gathered block by block."""

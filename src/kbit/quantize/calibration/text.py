@@ -1,0 +1,126 @@
+"""Calibration text as windows of tokens, and the hashes by which its documents are known again."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from kbit.corpus import Document, content_hash
+from kbit.errors import ModelError, UsageError
+
+DEFAULT_TOKENS = 131_072
+DEFAULT_CONTEXT = 2048
+LEAST_TOKENS = 256
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Calibration:
+    """What a model reads while its codes are chosen.
+
+    Attributes:
+        kind: `text` that was given, or the model's `own`, written by itself.
+        windows: int64 [length] each, beginning with the prefix; longest first.
+        documents: SHA-256 of each document that was given, sorted; empty for the model's own.
+        hash: of the documents as a set, and for the model's own of its tokens.
+        seed: of the choice of windows, or of the writing.
+        context: most tokens in a window.
+    """
+
+    kind: Literal["text", "own"]
+    windows: tuple[Tensor, ...]
+    documents: tuple[str, ...]
+    hash: str
+    seed: int
+    context: int
+
+    @property
+    def tokens(self) -> int:
+        """Tokens in all windows."""
+        return sum(len(window) for window in self.windows)
+
+    @property
+    def windows_hash(self) -> str:
+        """SHA-256 of the tokens, window by window: what the codes follow from."""
+        digest = hashlib.sha256(b"kbit calibration windows 1\n")
+        for window in self.windows:
+            digest.update(len(window).to_bytes(8, "little"))
+            digest.update(window.numpy().tobytes())
+        return digest.hexdigest()
+
+
+def document_hash(document: Document) -> str:
+    """SHA-256 of a document's text, by which it is known under any name."""
+    return hashlib.sha256(document.text.encode()).hexdigest()
+
+
+def calibration_from_documents(
+    tokenizer: Any,
+    documents: Iterable[Document],
+    *,
+    context: int,
+    tokens: int = DEFAULT_TOKENS,
+    seed: int = 0,
+) -> Calibration:
+    """Windows from documents: each document cut into windows, and of these as many as wanted by lot.
+
+    Args:
+        tokenizer: of the model.
+        documents: the text.
+        context: tokens in a window, the prefix among them.
+        tokens: at most so many in all.
+        seed: of the lot.
+
+    Raises:
+        UsageError: fewer than 256 tokens come of it, or a budget below that.
+        ModelError: the tokeniser has no token to begin a text with.
+    """
+    if tokens < LEAST_TOKENS:
+        raise UsageError(f"{tokens} tokens of calibration: give at least {LEAST_TOKENS}.")
+    if context < 2:
+        raise UsageError(f"a calibration context of {context} tokens: give at least 2.")
+    prefix = prefix_of(tokenizer)
+    given = list(documents)
+    windows: list[Tensor] = []
+    for document in given:
+        ids = tokenizer(document.text, add_special_tokens=False, split_special_tokens=True, verbose=False)[
+            "input_ids"
+        ]
+        for start in range(0, len(ids), context - 1):
+            windows.append(torch.tensor([prefix, *ids[start : start + context - 1]], dtype=torch.int64))
+    chosen, total = [], 0
+    for index in torch.randperm(len(windows), generator=torch.Generator().manual_seed(seed)).tolist():
+        window = windows[index][: tokens - total]
+        if len(window) > 1:
+            chosen.append(window)
+            total += len(window)
+    if total < LEAST_TOKENS:
+        raise UsageError(
+            f"the calibration text gives {total} tokens; at least {LEAST_TOKENS} are needed, and {tokens} "
+            "are wanted. Give more text."
+        )
+    return Calibration(
+        kind="text",
+        windows=tuple(sorted(chosen, key=len, reverse=True)),
+        documents=tuple(sorted({document_hash(document) for document in given})),
+        hash=content_hash(given),
+        seed=seed,
+        context=context,
+    )
+
+
+def prefix_of(tokenizer: Any) -> int:
+    """The token that begins a text: begin-of-text, else end-of-text.
+
+    Raises:
+        ModelError: the tokeniser has neither.
+    """
+    for token in (tokenizer.bos_token_id, tokenizer.eos_token_id):
+        if token is not None:
+            return int(token)
+    raise ModelError(
+        "this tokeniser has neither a begin-of-text nor an end-of-text token, so a calibration window has no "
+        "beginning. Set bos_token in tokenizer_config.json to the token the model was trained to begin with."
+    )

@@ -1,0 +1,1 @@
+"""Choosing codes for one weight, given what its errors cost."""

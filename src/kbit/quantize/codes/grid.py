@@ -1,0 +1,84 @@
+"""The values a packed tensor may take, weight by weight: what choosing codes is about."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from kbit.formats import PackedTensor, pack_codes
+from kbit.formats.encoding import spread_scales
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Grid:
+    """Every weight's own lattice: `entries * scale + offset`.
+
+    Attributes:
+        entries: float32 [entries], ascending, without repetition at the end.
+        scale: float32 [rows, cols]; 0 where a block is all zero.
+        offset: float32 [rows, cols], or None where the type has no zero point.
+    """
+
+    entries: Tensor
+    scale: Tensor
+    offset: Tensor | None
+
+    def nearest(self, values: Tensor, columns: int | Tensor | slice) -> tuple[Tensor, Tensor]:
+        """Codes and values of the entries nearest to the given values.
+
+        Args:
+            values: float32 [rows] for one column, [rows, n] for several.
+            columns: which columns of the grid these are.
+
+        Returns:
+            uint8 codes and float32 values, shaped as `values`.
+        """
+        scale = self.scale[:, columns]
+        offset = None if self.offset is None else self.offset[:, columns]
+        shifted = values if offset is None else values - offset
+        ratio = torch.where(scale > 0, shifted / scale, torch.zeros_like(shifted))
+        code = torch.bucketize(ratio.contiguous(), self.boundaries, out_int32=True)
+        chosen = self.entries[code] * scale
+        return code.to(torch.uint8), chosen if offset is None else chosen + offset
+
+    def values(self, codes: Tensor) -> Tensor:
+        """The weights that codes stand for, float32 [rows, cols]."""
+        chosen = self.entries[codes.int()] * self.scale
+        return chosen if self.offset is None else chosen + self.offset
+
+    def columns(self, order: Tensor) -> "Grid":
+        """The same grid with its columns in another order."""
+        offset = None if self.offset is None else self.offset[:, order]
+        return Grid(entries=self.entries, scale=self.scale[:, order], offset=offset)
+
+    @property
+    def boundaries(self) -> Tensor:
+        """Midpoints of neighbouring entries; a value on one takes the lower entry, as in `encode`."""
+        return (self.entries[1:].double() + self.entries[:-1].double()).div(2).float()
+
+
+def grid_of(packed: PackedTensor) -> Grid:
+    """The grid of a packed tensor's scales, offsets and table.
+
+    Args:
+        packed: any packed tensor; its codes are not read.
+    """
+    fmt, (rows, cols) = packed.format, packed.shape
+    numbers = torch.arange(rows, device=packed.codes.device)
+
+    def spread(values: Tensor) -> Tensor:
+        return spread_scales(values.float(), fmt, numbers, cols).expand(rows, cols).contiguous()
+
+    table = packed.table_values()
+    # A type with fewer entries than codes repeats its last one, which is never written.
+    distinct = table if fmt.datatype.stored_table else table[: len(fmt.datatype.entries())]
+    return Grid(
+        entries=distinct,
+        scale=spread(packed.scales),
+        offset=None if packed.offsets is None else spread(packed.offsets),
+    )
+
+
+def with_codes(packed: PackedTensor, codes: Tensor) -> PackedTensor:
+    """The packed tensor with other codes, uint8 [rows, cols]."""
+    return replace(packed, codes=pack_codes(codes, packed.format.bits))

@@ -1,0 +1,67 @@
+"""Scales and offsets fitted again under the Hessian, for codes as they are."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from kbit.formats import PackedTensor
+from kbit.quantize.codes.grid import grid_of
+
+
+def refit_scales(weight: Tensor, hessian: Tensor, packed: PackedTensor, codes: Tensor) -> PackedTensor:
+    """Give each block the scale, then the offset, of least error while all else stays.
+
+    In one block's scale s the objective trace((W - Q) H (W - Q)^T) is a parabola with its least value at
+    s + <E H, T> / <T H, T>, T the entries chosen in the block. A scale is stored rounded, so it moves only
+    where the rounded one is better: no step raises the objective.
+
+    Args:
+        weight: float32 [rows, cols].
+        hessian: float32 [cols, cols].
+        packed: the scales to begin with; its codes are not read.
+        codes: uint8 [rows, cols].
+
+    Returns:
+        `packed` with other scales and offsets; unchanged where flat blocks do not begin with rows.
+    """
+    fmt, (rows, cols) = packed.format, packed.shape
+    if fmt.flat and cols % int(fmt.block):
+        return packed
+    table = grid_of(packed).entries[codes.int()]
+    pull = (weight - grid_of(packed).values(codes)) @ hessian
+    length = cols if isinstance(fmt.block, str) else int(fmt.block)
+    blocks = -(-cols // length)
+    shared = fmt.block == "tensor"
+
+    def improved(values: Tensor, direction: Callable[[int, int], Tensor]) -> Tensor:
+        at = values.float().expand(rows if shared else -1).clone() if shared else values.float()
+        at = at.reshape(rows, blocks).clone()
+        for block in range(blocks):
+            start, stop = block * length, min((block + 1) * length, cols)
+            along = direction(start, stop)
+            slope = (pull[:, start:stop] * along).sum(dim=1)
+            curve = ((along @ hessian[start:stop, start:stop]) * along).sum(dim=1)
+            if shared:
+                slope, curve = slope.sum().expand(rows), curve.sum().expand(rows)
+            old = at[:, block]
+            wanted = torch.where(curve > 0, old + slope / curve, old)
+            new = wanted.to(values.dtype).float()
+            step = new - old
+            better = (2 * step * slope - step**2 * curve > 0) & torch.isfinite(new)
+            step = torch.where(better, step, torch.zeros_like(step))
+            at[:, block] = old + step
+            pull.sub_((step[:, None] * along) @ hessian[start:stop])
+        result = at[:1, :1].reshape(1) if shared else at.reshape(values.shape)
+        return result.to(values.dtype)
+
+    scales = improved(packed.scales, lambda start, stop: table[:, start:stop])
+    scales = torch.where(scales > 0, scales, packed.scales)
+    fitted = replace(packed, scales=scales)
+    if packed.offsets is None:
+        return fitted
+    # What was refused above left `pull` behind; offsets begin from the values as they now are.
+    pull = (weight - grid_of(fitted).values(codes)) @ hessian
+    ones = torch.ones(rows, cols)
+    return replace(fitted, offsets=improved(packed.offsets, lambda start, stop: ones[:, start:stop]))
