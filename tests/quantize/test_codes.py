@@ -19,6 +19,7 @@ from kbit.quantize.codes.scale_search import search_scales
 
 FORMATS = (
     "int3:b32", "nf2:b16", "nf4:flat48", "uint3:b32", "e2m1:row", "int2:tensor", "uint4:row:fp32", "int1:b16",
+    "nf3:b16:q8", "int3:b16:q8:affine", "int4:b32:center",
 )  # fmt: skip
 
 

@@ -1,12 +1,13 @@
 """Codes for one weight, given the second moments of its inputs."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from kbit.formats import PackedTensor, WeightFormat, encode
-from kbit.formats.packed import TORCH_SCALES
+from kbit.formats.encoding import encode_scaled
+from kbit.formats.scales import store_offsets, store_scales
 from kbit.quantize.codes.descent import descend
 from kbit.quantize.codes.gptq import gptq_codes
 from kbit.quantize.codes.grid import grid_of, with_codes
@@ -72,7 +73,9 @@ class Chosen:
     dead_inputs: int
 
 
-def choose_codes(weight: Tensor, fmt: WeightFormat, moments: Moments, recipe: Recipe) -> Chosen:
+def choose_codes(
+    weight: Tensor, fmt: WeightFormat, moments: Moments, recipe: Recipe, *, table: Tensor | None = None
+) -> Chosen:
     """Codes and scales of small output error. Never worse than nearest entries on these inputs.
 
     Args:
@@ -80,13 +83,14 @@ def choose_codes(weight: Tensor, fmt: WeightFormat, moments: Moments, recipe: Re
         fmt: a packed format.
         moments: of the layer's inputs.
         recipe: which steps to take.
+        table: [2^bits] for a type whose table is made from data; None otherwise.
 
     Raises:
         FormatError: the format cannot hold the weight.
         ValueError: the moments hold NaN or infinity.
     """
     weight = weight.float()
-    nearest = encode(weight, fmt)
+    nearest = encode(weight, fmt, table=table)
     hessian = damped(moments.hessian / max(1, moments.tokens), recipe.damping)
     target = _target(weight, moments, hessian) if recipe.follow else weight
     best = nearest
@@ -137,5 +141,10 @@ def _with_scales(nearest: PackedTensor, target: Tensor, hessian: Damped) -> Pack
     fmt = nearest.format
     importance = hessian.matrix.diagonal()
     scales, offsets = search_scales(target, fmt, grid_of(nearest).entries, importance)
-    stored = TORCH_SCALES[fmt.scale]
-    return replace(nearest, scales=scales.to(stored), offsets=None if offsets is None else offsets.to(stored))
+    return encode_scaled(
+        target,
+        fmt,
+        store_scales(scales, fmt),
+        None if offsets is None else store_offsets(offsets, fmt),
+        table=nearest.table,
+    )

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from kbit.formats import PackedTensor, pack_codes
-from kbit.formats.encoding import spread_scales
+from kbit.formats.scales import spread_scales
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,15 +67,16 @@ def grid_of(packed: PackedTensor) -> Grid:
     numbers = torch.arange(rows, device=packed.codes.device)
 
     def spread(values: Tensor) -> Tensor:
-        return spread_scales(values.float(), fmt, numbers, cols).expand(rows, cols).contiguous()
+        return spread_scales(values, fmt, numbers, cols).expand(rows, cols).contiguous()
 
     table = packed.table_values()
     # A type with fewer entries than codes repeats its last one, which is never written.
     distinct = table if fmt.datatype.stored_table else table[: len(fmt.datatype.entries())]
+    offsets = packed.offset_values()
     return Grid(
         entries=distinct,
-        scale=spread(packed.scales),
-        offset=None if packed.offsets is None else spread(packed.offsets),
+        scale=spread(packed.scale_values()),
+        offset=None if offsets is None else spread(offsets),
     )
 
 

@@ -41,7 +41,7 @@ def search_scales(
         for i in range(0, blocks.shape[0], step)
     ]
     scales = torch.cat([scale for scale, _ in found]).reshape(shape)
-    if not fmt.datatype.has_offset:
+    if not fmt.has_offset:
         return scales, None
     return scales, torch.cat([offset for _, offset in found]).reshape(shape)
 
@@ -53,7 +53,7 @@ def _search(
     boundaries = (entries[1:] + entries[:-1]) / 2
     first, last = float(entries[0]), float(entries[-1])
     zero = torch.zeros(block.shape[0], 1)
-    if fmt.datatype.has_offset:
+    if fmt.has_offset:
         low = torch.where(present, block, torch.inf).amin(dim=1, keepdim=True)
         high = torch.where(present, block, -torch.inf).amax(dim=1, keepdim=True)
         whole, middle = (high - low) / (last - first), (high + low) / 2
@@ -76,10 +76,10 @@ def _search(
         return chosen
 
     for share in SHARES:
-        consider(whole * share, middle - centre * whole * share if fmt.datatype.has_offset else zero)
+        consider(whole * share, middle - centre * whole * share if fmt.has_offset else zero)
     for _ in range(FITS):
         chosen = consider(best_scale, best_offset)
-        consider(*_least_squares(block, cost, chosen, best_scale, fitted_offset=fmt.datatype.has_offset))
+        consider(*_least_squares(block, cost, chosen, best_scale, fitted_offset=fmt.has_offset))
     return best_scale, best_offset
 
 
