@@ -23,6 +23,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "advise": ("kbit.cli.advise:advise", "What to run in a given memory."),
     "report": ("kbit.cli.report:report", "One self-contained page from a store."),
     "corpus": ("kbit.cli.corpus:corpus", "Prepare text: read, deduplicate, split."),
+    "compress": ("kbit.cli.compress:compress", "A text as a file of its code length under any coder."),
+    "decompress": ("kbit.cli.decompress:decompress", "The text of a compressed file."),
     "pretrain": ("kbit.cli.pretrain:pretrain", "Train a family of models from a recipe."),
     "lm-eval": ("kbit.cli.lm_eval:lm_eval", "lm-evaluation-harness, with k-bit folders registered."),
     "doctor": ("kbit.cli.doctor:doctor", "What runs here: kernels, threads, memory, versions."),

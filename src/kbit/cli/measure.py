@@ -62,7 +62,9 @@ def measure(
     documents = list(read_documents(text))
     baseline_documents = list(read_documents(baseline_text)) if baseline_text else None
     names = baselines or [
-        str(row["name"]) for row in listing() if baseline_documents or not row["needs_baseline_text"]
+        str(row["name"])
+        for row in listing()
+        if row["in_ladder"] and (baseline_documents or not row["needs_baseline_text"])
     ]
     for name in names:
         if find_coder(name).needs_baseline_text and baseline_documents is None:

@@ -7,6 +7,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from kbit.coders.code_lengths import CodeLengths, Coder, total
+from kbit.coders.context_tree import ContextTreeCoder
+from kbit.coders.kt import KtCoder
 from kbit.coders.ngram import NgramCoder
 from kbit.coders.registry import CODERS, HEADLINE, baseline, listing
 from kbit.coders.uniform import UniformCoder
@@ -20,6 +22,8 @@ __all__ = [
     "HEADLINE",
     "CodeLengths",
     "Coder",
+    "ContextTreeCoder",
+    "KtCoder",
     "LanguageModelCoder",
     "NgramCoder",
     "UniformCoder",

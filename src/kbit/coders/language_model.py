@@ -1,7 +1,7 @@
 """A language model as a coder."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from kbit.coders.code_lengths import CodeLengths, Json
+from kbit.coders.language_model_steps import LanguageModelPredictor, weights_hash
 from kbit.coders.logits import LogitReader, evaluating, max_positions
 from kbit.coders.scoring import Batching, Floats, WindowBatch, length_step, token_values
-from kbit.coders.tokens import Prefix, Tokenised, find_prefix, tokenise
+from kbit.coders.tokens import Prefix, Tokenised, decode_tokens, find_prefix, lossless_tokens, tokenise
 from kbit.coders.windows import WindowPlan
 from kbit.corpus import Document
 from kbit.errors import CoderError, UsageError
@@ -132,6 +133,27 @@ class LanguageModelCoder:
                 bits = values[:, 0]
                 check_finite(bits, item, self.name)
                 yield TokenBits(document=item.document, ids=item.ids, bits=bits, bytes_lost=item.bytes_lost)
+
+    def to_symbols(self, content: bytes) -> Sequence[int]:
+        """Tokens of a text.
+
+        Raises:
+            CoderError: it is not UTF-8, or its tokens do not give it back.
+        """
+        return lossless_tokens(self.tokenizer, content, vocabulary=self.reader.vocabulary)
+
+    def to_bytes(self, symbols: Sequence[int]) -> bytes:
+        """The text of tokens."""
+        return decode_tokens(self.tokenizer, symbols)
+
+    def predictor(self) -> LanguageModelPredictor:
+        """The model at the beginning of a document, for coding token by token."""
+        self.model.eval()
+        return LanguageModelPredictor(self.model, self.reader, self.batching, name=self.name)
+
+    def content_hash(self) -> str:
+        """SHA-256 of weights, tokeniser and numerics: what has to be equal for equal predictions."""
+        return f"{weights_hash(self.model, self.tokenizer)} {sorted(self.numerics.items())}"
 
     def _bits(self, batch: WindowBatch) -> Floats:
         parts: list[Tensor] = []

@@ -16,14 +16,15 @@ from kbit.coders.grams import (
     pack,
     plain_positions,
 )
-from kbit.coders.kneser_ney import SYMBOLS, Floats, KneserNey, fit
+from kbit.coders.kneser_ney import SYMBOLS, Floats, GramTable, KneserNey, fit
+from kbit.coders.predictor import ByteSymbols
 from kbit.corpus import Document, content_hash
 from kbit.errors import CoderError, UsageError
 
 HEADLINE_ORDER = 6
 
 
-class NgramCoder:
+class NgramCoder(ByteSymbols):
     """Interpolated modified Kneser-Ney over bytes (`kbit.coders.kneser_ney` has the formulas).
 
     Documents are apart: counting and coding begin each with ^, a symbol that is no byte, and no context
@@ -103,6 +104,10 @@ class NgramCoder:
         keys = np.uint64(int.from_bytes(context, "big") << 8) + np.arange(SYMBOLS, dtype=np.uint64)
         return self.model.probability(keys, len(context) + 1 + begin, begin=begin)
 
+    def predictor(self) -> "NgramPredictor":
+        """The model at the beginning of a document."""
+        return NgramPredictor(self.model)
+
     def _bits(self, batch: Batch) -> Floats:
         """Bits of each byte of a batch, those of its lead left out."""
         keys = pack(batch.data, self.order)
@@ -116,6 +121,46 @@ class NgramCoder:
             probability[at] = self.model.probability(keys[at] & mask(m - 1), m, begin=True)
         bits: Floats = -np.log2(probability[batch.lead :])
         return bits
+
+
+class NgramPredictor:
+    """The n-gram at one place of a document."""
+
+    def __init__(self, model: KneserNey) -> None:
+        self._model = model
+        self._before = b""
+        self._at_begin = model.order > 1
+
+    def probabilities(self) -> Floats:
+        """Probability of each of the 256 bytes, from the lowest order up."""
+        model, before = self._model, self._before
+        result = model.unigram.copy()
+        for m in range(2, model.order + 1):
+            if m - 1 <= len(before):
+                _raise_order(result, model.plain[m], before[len(before) - m + 1 :])
+            elif m - 2 == len(before) and self._at_begin:
+                _raise_order(result, model.begin[m], before)
+        return result
+
+    def advance(self, symbol: int) -> None:
+        """Go past a byte."""
+        longest = self._model.order - 1
+        self._at_begin = self._at_begin and len(self._before) + 1 < longest
+        self._before = (self._before + bytes([symbol]))[-longest:] if longest else b""
+
+
+def _raise_order(probability: Floats, table: GramTable, context: bytes) -> None:
+    """From the probabilities of one order less to those after a context, in place."""
+    key = int.from_bytes(context, "big")
+    contexts = table.contexts
+    at = int(np.searchsorted(contexts, np.uint64(key)))
+    if at == len(contexts) or int(contexts[at]) != key:
+        return
+    first, last = np.searchsorted(table.keys, np.array([key << 8, (key << 8) + 255], dtype=np.uint64))
+    last += int(last < len(table.keys) and int(table.keys[last]) == (key << 8) + 255)
+    probability *= table.backoff[at]
+    seen = (table.keys[first:last] & mask(1)).astype(np.intp)
+    probability[seen] = table.probability[first:last]
 
 
 def _counted(documents: Iterable[Document], counter: GramCounter) -> Iterator[Document]:

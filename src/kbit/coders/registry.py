@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from kbit.coders.code_lengths import Coder
+from kbit.coders.context_tree import DEFAULT_DEPTH, ContextTreeCoder
+from kbit.coders.kt import KtCoder
 from kbit.coders.ngram import HEADLINE_ORDER, NgramCoder
 from kbit.coders.uniform import UniformCoder
 from kbit.coders.unigram import UnigramCoder
@@ -23,6 +25,8 @@ class CoderRow:
     needs_baseline_text: bool
     source: str
     version: int
+    in_ladder: bool = False
+    """Whether it is measured where nothing is said."""
     make: Callable[[Iterable[Document]], Coder]
 
 
@@ -33,7 +37,41 @@ def _ngram(order: int) -> CoderRow:
         needs_baseline_text=True,
         source="Chen & Goodman 1999; Heafield et al. 2013",
         version=NgramCoder.version,
+        in_ladder=order == HEADLINE_ORDER,
         make=lambda documents: NgramCoder.fit(documents, order=order),
+    )
+
+
+def _kt(order: int) -> CoderRow:
+    return CoderRow(
+        name=f"kt-{order}",
+        what=f"bytes by frequency after {order} bytes before, learnt while coding, anew in each document",
+        needs_baseline_text=False,
+        source="Krichevsky & Trofimov 1981",
+        version=KtCoder.version,
+        make=lambda _: KtCoder(order),
+    )
+
+
+def _ctw(depth: int) -> CoderRow:
+    return CoderRow(
+        name=f"ctw-{depth}",
+        what=f"context-tree weighting, up to {depth} bytes before, anew in each document",
+        needs_baseline_text=False,
+        source="Willems, Shtarkov & Tjalkens 1995",
+        version=ContextTreeCoder.version,
+        make=lambda _: ContextTreeCoder(depth=depth),
+    )
+
+
+def _ctw_primed(depth: int) -> CoderRow:
+    return CoderRow(
+        name=f"ctw-{depth}-primed",
+        what=f"context-tree weighting, up to {depth} bytes before, begun from the baseline text",
+        needs_baseline_text=True,
+        source="Willems, Shtarkov & Tjalkens 1995",
+        version=ContextTreeCoder.version,
+        make=lambda documents: ContextTreeCoder.fit(documents, depth=depth),
     )
 
 
@@ -46,6 +84,7 @@ CODERS: dict[str, CoderRow] = {
             needs_baseline_text=False,
             source="-",
             version=UniformCoder.version,
+            in_ladder=True,
             make=lambda _: UniformCoder(),
         ),
         CoderRow(
@@ -54,24 +93,38 @@ CODERS: dict[str, CoderRow] = {
             needs_baseline_text=False,
             source="Krichevsky & Trofimov 1981",
             version=UnigramCoder.version,
+            in_ladder=True,
             make=lambda _: UnigramCoder(),
         ),
         _ngram(HEADLINE_ORDER),
+        _kt(2),
+        _ctw(DEFAULT_DEPTH),
+        _ctw_primed(DEFAULT_DEPTH),
     )
 }
-NGRAM_NAME = re.compile(r"kneser-ney-([1-8])")
+# Names with a number of their own choice, beside those in the table.
+PATTERNS: tuple[tuple[re.Pattern[str], Callable[[int], CoderRow]], ...] = (
+    (re.compile(r"kneser-ney-([1-8])"), _ngram),
+    (re.compile(r"kt-([12]?\d|3[0-2])"), _kt),
+    (re.compile(r"ctw-([12]?\d|3[0-2])"), _ctw),
+    (re.compile(r"ctw-([12]?\d|3[0-2])-primed"), _ctw_primed),
+)
 
 
 def find_coder(name: str) -> CoderRow:
-    """The row of a baseline; every `kneser-ney-N`, N from 1 to 8, has one.
+    """The row of a baseline.
+
+    Beside those of the table: `kneser-ney-N`, N from 1 to 8, and `kt-N`, `ctw-N` and `ctw-N-primed`, N from 0
+    to 32.
 
     Raises:
         UsageError: there is no such baseline.
     """
     if name in CODERS:
         return CODERS[name]
-    if match := NGRAM_NAME.fullmatch(name):
-        return _ngram(int(match[1]))
+    for pattern, row in PATTERNS:
+        if match := pattern.fullmatch(name):
+            return row(int(match[1]))
     raise UsageError(
         f"no baseline is called {name!r}: {did_you_mean(name, CODERS)} `kbit ls coders` lists them all."
     )
@@ -99,7 +152,7 @@ def baseline(name: str, baseline_documents: Iterable[Document] | None = None) ->
 def listing() -> list[dict[str, str | bool | int]]:
     """Rows for `kbit ls coders`.
 
-    >>> [row["name"] for row in listing()]
+    >>> [row["name"] for row in listing() if row["in_ladder"]]
     ['uniform', 'unigram', 'kneser-ney-6']
     """
     return [
@@ -108,6 +161,7 @@ def listing() -> list[dict[str, str | bool | int]]:
             "what": row.what,
             "needs_baseline_text": row.needs_baseline_text,
             "headline": row.name == HEADLINE,
+            "in_ladder": row.in_ladder,
             "source": row.source,
             "version": row.version,
         }

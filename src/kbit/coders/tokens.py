@@ -1,5 +1,6 @@
 """Text to tokens and back: what a tokeniser keeps of a text, and what a model is given before it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,9 +76,47 @@ def tokenise(tokenizer: Any, document: Document) -> Tokenised:
         verbose=False,
     )
     ids = list(encoded["input_ids"])
-    back = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-    lost = 0 if back == document.text else lost_bytes(document.text.encode(), back.encode())
-    return Tokenised(document=document, ids=ids, bytes_lost=lost)
+    back, text = decode_tokens(tokenizer, ids), document.text.encode()
+    return Tokenised(document=document, ids=ids, bytes_lost=0 if back == text else lost_bytes(text, back))
+
+
+def decode_tokens(tokenizer: Any, ids: Sequence[int]) -> bytes:
+    """The text of tokens, nothing tidied up, in UTF-8."""
+    text: str = tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    return text.encode()
+
+
+def lossless_tokens(tokenizer: Any, content: bytes, *, vocabulary: int) -> list[int]:
+    """Tokens of a text that give it back, byte for byte.
+
+    Args:
+        tokenizer: a Transformers tokeniser.
+        content: the text in UTF-8.
+        vocabulary: the most tokens a model knows.
+
+    Raises:
+        CoderError: it is not UTF-8, or the tokeniser loses some of it, or has tokens the model has not.
+    """
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise CoderError(
+            f"the text is not UTF-8 at byte offset {error.start} (byte 0x{content[error.start]:02x}), and a "
+            "language model codes text only. Take a coder over bytes (`kbit ls coders`), or convert the text."
+        ) from error
+    item = tokenise(tokenizer, Document(name="text", text=text))
+    if item.bytes_lost:
+        raise CoderError(
+            f"this model's tokeniser loses {item.bytes_lost} of the text's {len(content)} bytes, so its "
+            "tokens would not give the text back. Take a model whose tokeniser falls back to bytes, or a "
+            "coder over bytes (`kbit ls coders`)."
+        )
+    if item.ids and max(item.ids) >= vocabulary:
+        raise CoderError(
+            f"the tokeniser gives token {max(item.ids)}, but the model has {vocabulary} tokens. Model and "
+            "tokeniser do not belong together."
+        )
+    return item.ids
 
 
 def lost_bytes(text: bytes, back: bytes) -> int:

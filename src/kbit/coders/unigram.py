@@ -7,12 +7,14 @@ import numpy as np
 from scipy.special import gammaln
 
 from kbit.coders.code_lengths import CodeLengths, Json, of_bytes
+from kbit.coders.kt import KtPredictor
+from kbit.coders.predictor import ByteSymbols
 from kbit.corpus import Document
 
 SYMBOLS = 256
 
 
-class UnigramCoder:
+class UnigramCoder(ByteSymbols):
     """Adaptive order-0 code over bytes with the Krichevsky-Trofimov estimator, begun anew in each document.
 
     After N bytes of which n were w, the next is w with probability (n + 1/2) / (N + 128). So it needs no
@@ -38,6 +40,10 @@ class UnigramCoder:
         for document in documents:
             counts = np.bincount(np.frombuffer(document.text.encode(), dtype=np.uint8), minlength=SYMBOLS)
             yield of_bytes(document, kt_bits(counts))
+
+    def predictor(self) -> KtPredictor:
+        """Learns as it goes."""
+        return KtPredictor(0)
 
 
 def kt_bits(counts: np.ndarray) -> float:
