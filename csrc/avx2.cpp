@@ -121,7 +121,20 @@ void to_bfloat16(const float *in, size_t n, uint16_t *out) {
     }
 }
 
-const Ops kOps = {"avx2", pack, unpack, look_up, to_bfloat16};
+float dot(const float *a, const float *b, size_t n) {
+    __m256 low = _mm256_setzero_ps(), high = low;
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        low = _mm256_fmadd_ps(_mm256_loadu_ps(a + i), _mm256_loadu_ps(b + i), low);
+        high = _mm256_fmadd_ps(_mm256_loadu_ps(a + i + 8), _mm256_loadu_ps(b + i + 8), high);
+    }
+    float sums[8];
+    _mm256_storeu_ps(sums, _mm256_add_ps(low, high));
+    for (; i < n; ++i) sums[i % 8] += a[i] * b[i];
+    return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
+}
+
+const Ops kOps = {"avx2", pack, unpack, look_up, to_bfloat16, dot};
 
 }  // namespace
 

@@ -148,7 +148,17 @@ void to_bfloat16(const float *in, size_t n, uint16_t *out) {
     }
 }
 
-const Ops kOps = {"avx512", pack, unpack, look_up, to_bfloat16};
+float dot(const float *a, const float *b, size_t n) {
+    __m512 sum = _mm512_setzero_ps();
+    for (size_t i = 0; i < n; i += 16) {
+        const size_t left = n - i;
+        const __mmask16 keep = left >= 16 ? 0xffff : static_cast<__mmask16>((1 << left) - 1);
+        sum = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(keep, a + i), _mm512_maskz_loadu_ps(keep, b + i), sum);
+    }
+    return _mm512_reduce_add_ps(sum);
+}
+
+const Ops kOps = {"avx512", pack, unpack, look_up, to_bfloat16, dot};
 
 }  // namespace
 

@@ -1,16 +1,25 @@
-// Which instruction sets this processor has, and which one was chosen.
+// Which instruction sets this processor has, and what of the core runs with each.
 #pragma once
 
 #include <string>
 #include <vector>
 
 #include "ops.hpp"
+#include "row_kernel.hpp"
 
 namespace kbit {
 
+// One set of instructions, by the name that KBIT_KERNEL forces it with.
+struct Path {
+    const char *name;
+    const Ops *ops;
+    std::vector<const RowKernel *> kernels;  // most preferred first; the general ones, last, take every weight
+};
+
 // Best first; "portable" is always there.
-std::vector<const Ops *> available_ops();
+const std::vector<Path> &available_paths();
 // `name`, or the environment's KBIT_KERNEL where it is empty, or the best. Throws std::invalid_argument.
-const Ops &choose_ops(const std::string &name);
+const Path &choose_path(const std::string &name);
+inline const Ops &choose_ops(const std::string &name) { return *choose_path(name).ops; }
 
 }  // namespace kbit

@@ -19,6 +19,8 @@ struct Ops {
                     bool has_offset, float offset, float *out);
     // Float32 to bfloat16, nearest, ties to even.
     void (*to_bfloat16)(const float *in, size_t n, uint16_t *out);
+    // Sum of a[i] * b[i], in 16 partial sums.
+    float (*dot)(const float *a, const float *b, size_t n);
 };
 
 const Ops *portable_ops();

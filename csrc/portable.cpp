@@ -79,7 +79,18 @@ void to_bfloat16(const float *in, size_t n, uint16_t *out) {
     }
 }
 
-const Ops kOps = {"portable", pack, unpack, look_up, to_bfloat16};
+float dot(const float *a, const float *b, size_t n) {
+    float sums[16] = {};
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        for (size_t j = 0; j < 16; ++j) sums[j] += a[i + j] * b[i + j];
+    for (; i < n; ++i) sums[i % 16] += a[i] * b[i];
+    for (size_t half = 8; half > 0; half /= 2)
+        for (size_t j = 0; j < half; ++j) sums[j] += sums[j + half];
+    return sums[0];
+}
+
+const Ops kOps = {"portable", pack, unpack, look_up, to_bfloat16, dot};
 
 }  // namespace
 

@@ -20,6 +20,9 @@ constexpr int64_t kSecondLevelGroup = 256;
 // Scale or offset number `at` of those stored.
 float read_scale(const void *scales, const uint16_t *second, ScaleType type, bool is_signed, int64_t at);
 
+// Scale (or offset) number `at` of those stored.
+float read_scale(const void *scales, ScaleType type, int64_t at);
+
 struct Decode {
     ByteRows codes;  // packed; col_stride is 1
     const int64_t *numbers;  // row numbers, or null for first, first + 1, ...

@@ -25,3 +25,27 @@ def decode(
     second_scales: Any | None = None,
     second_offsets: Any | None = None,
 ) -> None: ...
+
+class Weight:
+    def __init__(
+        self,
+        codes: Any,
+        *,
+        cols: int,
+        bits: int,
+        table: Any,
+        scales: Any,
+        offsets: Any | None = None,
+        scale_type: str,
+        scales_a_row: int,
+        block: int,
+        flat: bool,
+        threads: int = 1,
+        path: str = "",
+        second_scales: Any | None = None,
+        second_offsets: Any | None = None,
+    ) -> None: ...
+    def multiply(
+        self, x: int, bfloat16: bool, n: int, stride: int, y: int, numerics: str, threads: int = 1
+    ) -> None: ...
+    def kernel(self, numerics: str) -> str: ...

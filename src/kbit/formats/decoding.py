@@ -1,5 +1,7 @@
 """Codes and scales back to weights."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -51,30 +53,40 @@ def decode(
 def _decode_core(
     packed: PackedTensor, dtype: torch.dtype, first: int, n: int, numbers: Tensor | None
 ) -> Tensor:
-    fmt = packed.format
-    rows, cols = packed.shape
     direct = torch.bfloat16 if dtype == torch.bfloat16 else torch.float32
-    out = torch.empty(n, cols, dtype=direct)
-    block = {"row": cols, "tensor": rows * cols}.get(str(fmt.block)) or fmt.block
-    codes = packed.codes.detach()
+    out = torch.empty(n, packed.shape[1], dtype=direct)
+    parts = core_parts(packed)
+    del parts["cols"]  # out tells them
     _core.decode(
-        codes if codes.stride(-1) == 1 else codes.contiguous(),
-        bits=fmt.bits,
-        table=packed.table_values(),
-        scales=_raw(packed.scales),
-        offsets=None if packed.offsets is None else _raw(packed.offsets),
-        second_scales=None if packed.second_scales is None else _raw(packed.second_scales),
-        second_offsets=None if packed.second_offsets is None else _raw(packed.second_offsets),
-        scale_type=fmt.scale,
-        scales_a_row=0 if packed.scales.ndim == 1 else packed.scales.shape[1],
-        block=block if isinstance(block, int) else 1,
-        flat=fmt.flat,
+        **parts,
         first=first,
         numbers=numbers,
         out=out.view(torch.uint16) if direct == torch.bfloat16 else out,
         threads=torch.get_num_threads(),
     )
     return out.to(dtype)
+
+
+def core_parts(packed: PackedTensor) -> dict[str, Any]:
+    """The stored parts as the C++ core takes them: views, where codes of a row are consecutive."""
+    fmt = packed.format
+    rows, cols = packed.shape
+    block = {"row": cols, "tensor": rows * cols}.get(str(fmt.block)) or fmt.block
+    codes = packed.codes.detach()
+    return {
+        "codes": codes if codes.stride(-1) == 1 else codes.contiguous(),
+        "cols": cols,
+        "bits": fmt.bits,
+        "table": packed.table_values(),
+        "scales": _raw(packed.scales),
+        "offsets": None if packed.offsets is None else _raw(packed.offsets),
+        "second_scales": None if packed.second_scales is None else _raw(packed.second_scales),
+        "second_offsets": None if packed.second_offsets is None else _raw(packed.second_offsets),
+        "scale_type": fmt.scale,
+        "scales_a_row": 0 if packed.scales.ndim == 1 else packed.scales.shape[1],
+        "block": block if isinstance(block, int) else 1,
+        "flat": fmt.flat,
+    }
 
 
 def _raw(scales: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from kbit.formats.size import StoredSize, row_bytes, scale_shape, second_level_c
 from kbit.formats.weight_format import WeightFormat
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+@dataclass(frozen=True, kw_only=True, slots=True, weakref_slot=True, eq=False)
 class PackedTensor:
     """The stored parts of one tensor. A weight is `table[code] * scale + offset`.
 

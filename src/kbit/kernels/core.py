@@ -1,0 +1,76 @@
+"""Products of a few rows of activations with packed weights, in the C++ core."""
+
+from typing import Literal
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from kbit import _core
+from kbit.formats.decoding import core_parts
+from kbit.formats.packed import PackedTensor
+
+Numerics = Literal["a16", "a8"]
+
+# What a product needs beside input and output: activations in the kernel's order (16 rows of float32, or 16
+# times as wide for tiles), sums over blocks, and the float32 result before it is rounded.
+WORKSPACE_BYTES_A_COLUMN = 256
+
+_CORE_NUMERICS = {torch.bfloat16: "bf16", torch.float32: "f32", torch.float16: "f32"}
+_prepared: "WeakKeyDictionary[PackedTensor, tuple[int, _core.Weight]]" = WeakKeyDictionary()
+
+
+def serves(device: str, dtype: torch.dtype) -> bool:
+    """Whether the core multiplies inputs of this type on this device; it takes every packed format."""
+    return device == "cpu" and dtype in _CORE_NUMERICS
+
+
+def prepared(packed: PackedTensor) -> "_core.Weight":
+    """The weight as the core reads it: views of the packed parts, made once for each."""
+    version = 0 if packed.table is None else packed.table._version
+    found = _prepared.get(packed)
+    if found is None or found[0] != version:
+        found = (version, _core.Weight(**core_parts(packed), threads=torch.get_num_threads()))
+        _prepared[packed] = found
+    return found[1]
+
+
+def core_product(x: Tensor, packed: PackedTensor, bias: Tensor | None) -> Tensor:
+    """Y = x W^T + bias without decoding W into memory.
+
+    The table's values and the scales are used as stored: a bfloat16 weight is never rounded again, as it is
+    in a dense layer. Sums are float32, and the result is rounded once to x's type.
+
+    Args:
+        x: [n, cols], float32, bfloat16 or float16 (multiplied as float32).
+        packed: weights [rows, cols].
+        bias: [rows] or None.
+
+    Returns:
+        [n, rows] in x's type.
+    """
+    return _multiply(x, packed, bias, _CORE_NUMERICS[x.dtype])
+
+
+def core_product_a8(x: Tensor, packed: PackedTensor, bias: Tensor | None) -> Tensor:
+    """The same with activations rounded to 8 bits in blocks of 64, and the table too unless it is integers.
+
+    A block's 64 products are summed exactly in integers, as llama.cpp does for its types.
+    """
+    return _multiply(x, packed, bias, "a8")
+
+
+def _multiply(x: Tensor, packed: PackedTensor, bias: Tensor | None, numerics: str) -> Tensor:
+    if x.dtype == torch.float16:
+        x = x.float()
+        return _multiply(x, packed, bias, numerics).to(torch.float16)
+    if x.stride(-1) != 1 and x.shape[-1] > 1:
+        x = x.contiguous()
+    n = x.shape[0]
+    y = torch.empty(n, packed.shape[0], dtype=torch.float32)
+    prepared(packed).multiply(
+        x.data_ptr(), x.dtype == torch.bfloat16, n, x.stride(0), y.data_ptr(), numerics, torch.get_num_threads()
+    )
+    if bias is not None:
+        y += bias
+    return y.to(x.dtype)
