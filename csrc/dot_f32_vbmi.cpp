@@ -13,8 +13,10 @@ struct Values {
     __m512 v[4];  // codes 4j, 4j + 2, 4j + 1 and 4j + 3 of the group in lane j
 };
 
-template <int K, bool Affine>
+template <int K, bool IsAffine>
 struct Group {
+    // Where a look-up is one instruction, exact values are worth it.
+    static constexpr bool Affine = IsAffine && K >= 6;
     static constexpr int kBits = K;
     static constexpr int64_t kGroupBytes = 256;
     static constexpr bool kScaledAlone = false;

@@ -39,19 +39,19 @@ inline __m512i load_group(const uint8_t *from, const uint8_t *end) {
     return _mm512_maskz_loadu_epi8(low_bits(end - from), from);
 }
 
-template <int K>
+// One code a byte, its lowest bit at `Low`; the other bits are those of its neighbours.
+template <int K, int Low = 0>
 struct Spread {
     __m512i bytes, shifts;
     Spread() {
         alignas(64) uint8_t b[64], s[64];
         for (int i = 0; i < 64; ++i) {
             b[i] = static_cast<uint8_t>((K * (i / 8) + i % 8) & 63);
-            s[i] = static_cast<uint8_t>(K * (i % 8));
+            s[i] = static_cast<uint8_t>((K * (i % 8) - Low) & 63);
         }
         bytes = _mm512_load_si512(b);
         shifts = _mm512_load_si512(s);
     }
-    // One code a byte in its low K bits, with the next code's bits above them.
     inline __m512i operator()(__m512i group) const {
         if constexpr (K == 8) return group;
         return _mm512_multishift_epi64_epi8(shifts, _mm512_permutexvar_epi8(bytes, group));

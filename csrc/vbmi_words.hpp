@@ -9,27 +9,28 @@ namespace {
 template <int K, bool Affine>
 struct BfloatWords {
     static constexpr int kBits = K;
-    // A bfloat16 in [128, 256) has seven bits after the point of one: 0x4300 | code is 128 + code, without a
-    // look-up. The eighth bit of a code is added as a second word: 0x4300 | 0x80 is 256, so that is 128 more.
+    // Without a look-up: a code in the upper bits of the fraction of a bfloat16 in [2^K, 2^(K+1)) makes it
+    // 2^K + code. K = 8 has a bit too many: that one goes alone, 0x4300 | 0x80 being 128 more than 0x4300.
+    static constexpr int kFraction = K == 8 ? 7 : K;
     static constexpr int kParts = Affine && K == 8 ? 2 : 1;
     struct Values {
         __m512i even[kParts], odd[kParts];
     };
-    Spread<K> spread;
+    Spread<K, Affine && K < 8 ? 7 - K : 0> spread;
     WordTable<K> table;
     float step, zero;
 
     explicit BfloatWords(const Prepared &weight)
         : table(weight),
           step(Affine ? weight.step : 1.0f),
-          zero(Affine ? weight.zero - 128.0f * kParts : 0.0f) {}
+          zero(Affine ? weight.zero - (1 << K) : 0.0f) {}
 
     inline Values values(__m512i bytes) const {
         const __m512i codes = spread(bytes);
         Values out;
         if constexpr (Affine) {
-            const __m512i one = _mm512_set1_epi16(0x4300), odd = _mm512_srli_epi16(codes, 8);
-            const __m512i mask = _mm512_set1_epi16(K == 8 ? 0x7f : (1 << K) - 1);
+            const __m512i one = _mm512_set1_epi16((127 + kFraction) << 7), odd = _mm512_srli_epi16(codes, 8);
+            const __m512i mask = _mm512_set1_epi16(0x7f - (0x7f >> kFraction));
             out.even[0] = _mm512_ternarylogic_epi32(codes, mask, one, 0xea);  // codes & mask | one
             out.odd[0] = _mm512_ternarylogic_epi32(odd, mask, one, 0xea);
             if constexpr (K == 8) {

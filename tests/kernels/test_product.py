@@ -78,7 +78,8 @@ def test_product_in_sixteen_bits_is_the_dense_layers(text: str, dtype: torch.dty
 @pytest.mark.parametrize("text", TEXTS)
 def test_slices_change_nothing(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     packed, generator = make(text)
-    x, bias = torch.randn(5, 83, generator=generator), torch.randn(21, generator=generator)
+    x, bias = torch.randn(20, 83, generator=generator), torch.randn(21, generator=generator)
+    assert kernel_for(packed.format, rows=20).name == "reference"
     whole = product(x, packed, bias=bias)
     monkeypatch.setattr(reference, "SLICE_WEIGHTS", 250)
     torch.testing.assert_close(product(x, packed, bias=bias), whole, rtol=1e-6, atol=1e-6)
@@ -95,7 +96,7 @@ def test_only_a_slice_is_ever_dense(monkeypatch: pytest.MonkeyPatch) -> None:
         return out
 
     monkeypatch.setattr(reference, "decode", watched)
-    x = torch.randn(2, 128, generator=generator, requires_grad=True)
+    x = torch.randn(17, 128, generator=generator, requires_grad=True)
     product(x, packed).sum().backward()
     assert len(seen) == 16
     assert max(seen) <= 1024
@@ -157,8 +158,10 @@ def test_what_does_not_fit_is_refused() -> None:
 
 
 def test_every_format_has_a_kernel() -> None:
+    assert kernel_for(parse_format("nf4:b64"), rows=16).name == "core"
+    assert kernel_for(parse_format("nf4:b64"), rows=17).name == "reference"
     assert available()[-1] == "reference"
     for text in TEXTS:
         assert kernel_for(parse_format(text)).numerics == "a16"
-    with pytest.raises(ValueError, match="no kernel"):
+    with pytest.raises(FormatError, match="no kernel"):
         kernel_for(parse_format("bf16"))

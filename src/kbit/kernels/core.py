@@ -1,6 +1,5 @@
 """Products of a few rows of activations with packed weights, in the C++ core."""
 
-from typing import Literal
 from weakref import WeakKeyDictionary
 
 import torch
@@ -10,7 +9,7 @@ from kbit import _core
 from kbit.formats.decoding import core_parts
 from kbit.formats.packed import PackedTensor
 
-Numerics = Literal["a16", "a8"]
+MOST_ROWS = 16  # of activations: with more, unpacking is a small part of a dense product
 
 # What a product needs beside input and output: activations in the kernel's order (16 rows of float32, or 16
 # times as wide for tiles), sums over blocks, and the float32 result before it is rounded.
@@ -69,7 +68,13 @@ def _multiply(x: Tensor, packed: PackedTensor, bias: Tensor | None, numerics: st
     n = x.shape[0]
     y = torch.empty(n, packed.shape[0], dtype=torch.float32)
     prepared(packed).multiply(
-        x.data_ptr(), x.dtype == torch.bfloat16, n, x.stride(0), y.data_ptr(), numerics, torch.get_num_threads()
+        x.data_ptr(),
+        x.dtype == torch.bfloat16,
+        n,
+        x.stride(0),
+        y.data_ptr(),
+        numerics,
+        torch.get_num_threads(),
     )
     if bias is not None:
         y += bias

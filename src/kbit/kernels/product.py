@@ -10,10 +10,11 @@ from kbit.formats.packed import PackedTensor
 from kbit.kernels.registry import Kernel, kernel_for
 
 
-def product(x: Tensor, packed: PackedTensor, *, bias: Tensor | None = None) -> Tensor:
+def product(x: Tensor, packed: PackedTensor, *, bias: Tensor | None = None, numerics: str = "a16") -> Tensor:
     """Multiply with packed weights.
 
-    The kernel is chosen by format, device and type of x; all agree within the rounding of x's type.
+    The kernel is chosen by format, device, type and number of rows of x; all of the same numerics agree
+    within the rounding of x's type.
     Gradients flow to x and to the bias; weights are decoded again in the backward pass, so nothing
     dense is kept. Under autocast the product is taken in the autocast type.
 
@@ -21,12 +22,13 @@ def product(x: Tensor, packed: PackedTensor, *, bias: Tensor | None = None) -> T
         x: [..., cols], floating point.
         packed: weights [rows, cols], on x's device.
         bias: [rows] or None.
+        numerics: `a16` multiplies x as it is; `a8` rounds it to 8 bits in blocks of 64 first.
 
     Returns:
         [..., rows] in x's type (or the autocast type).
 
     Raises:
-        FormatError: shapes, types or devices that do not go together.
+        FormatError: shapes, types or devices that do not go together, or unknown numerics.
 
     >>> from kbit.formats import encode, parse_format
     >>> packed = encode(7 * torch.eye(2), parse_format("int4:row"))
@@ -45,8 +47,8 @@ def product(x: Tensor, packed: PackedTensor, *, bias: Tensor | None = None) -> T
     device = x.device.type
     if torch.is_autocast_enabled(device):
         x = x.to(torch.get_autocast_dtype(device))
-    kernel = kernel_for(packed.format, device=device, dtype=x.dtype)
-    flat = x.reshape(-1, cols)
+    flat = x.reshape(-1, cols) if cols else x.reshape(x.shape[:-1].numel(), 0)
+    kernel = kernel_for(packed.format, device=device, dtype=x.dtype, rows=flat.shape[0], numerics=numerics)
     with torch.autocast(device, enabled=False):
         if torch.is_grad_enabled() and (x.requires_grad or (bias is not None and bias.requires_grad)):
             y = _Product.apply(flat, bias, packed, kernel)  # type: ignore[no-untyped-call]
