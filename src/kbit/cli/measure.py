@@ -1,12 +1,12 @@
 """`kbit measure`: bits a model needs for a text, and its gain over baselines."""
 
-import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from kbit.cli.loading import load_both, quantised
 from kbit.cli.output import JsonFlag, emit, talk
 from kbit.errors import CoderError, UsageError
 
@@ -77,8 +77,8 @@ def measure(
         raise UsageError("--text holds no text: every document in it is empty. Give one that is not.")
 
     with ExitStack() as stack:
-        folder = model if weight_format is None else _quantised(stack, model, weight_format)
-        loaded, tokenizer = _load(folder, dtype)
+        folder = model if weight_format is None else quantised(stack, model, weight_format)
+        loaded, tokenizer = load_both(folder, dtype)
         coder = LanguageModelCoder(
             loaded,
             tokenizer,
@@ -112,22 +112,6 @@ def measure(
     return emit(data, json=json, text=lambda console: _draw(console, data))
 
 
-def _quantised(stack: ExitStack, model: str, weight_format: str) -> str:
-    from kbit.quantize import quantize_model
-
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kbit-measure-"))) / "model"
-    quantize_model(model, folder, format=weight_format)
-    return str(folder)
-
-
-def _load(path_or_id: str, dtype: str) -> tuple[Any, Any]:
-    import torch
-
-    from kbit.models import load, load_tokenizer
-
-    return load(path_or_id, dtype=getattr(torch, dtype)), load_tokenizer(path_or_id)
-
-
 def _name(model: str, weight_format: str | None) -> str:
     name = Path(model).name or model
     return name if weight_format is None else f"{name} {weight_format}"
@@ -145,7 +129,7 @@ def _divergence(
     from kbit.coders.tokens import same_tokeniser
     from kbit.information import divergence
 
-    other, its_tokenizer = _load(reference, dtype)
+    other, its_tokenizer = load_both(reference, dtype)
     if not same_tokeniser(coder.tokenizer, its_tokenizer):
         raise CoderError(
             f"{coder.name} and {reference} have different tokenisers, so they cannot be compared token by "

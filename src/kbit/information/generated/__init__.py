@@ -1,0 +1,1 @@
+"""Text that a model generates: made with each token's bits, and compared with human text."""
