@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from kbit.training.recipe import Recipe, read_recipe
+from kbit.training.reading import read_recipe
+from kbit.training.recipe import Recipe
 
 
 def make_text(folder: Path) -> Path:

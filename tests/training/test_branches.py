@@ -14,7 +14,7 @@ from kbit.training.branches import runs_of, steps_trained
 from kbit.training.log import read_log
 from kbit.training.prepare import PREPARED, prepare
 from kbit.training.pretrain import pretrain
-from kbit.training.recipe import read_recipe
+from kbit.training.reading import read_recipe
 from kbit.training.run import LOG, train_run
 
 from .conftest import make_recipe

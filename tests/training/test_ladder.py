@@ -13,7 +13,7 @@ from kbit.models import load, load_tokenizer
 from kbit.training.architecture import size_of
 from kbit.training.branches import runs_of
 from kbit.training.evaluate import held_out_lengths
-from kbit.training.recipe import read_recipe
+from kbit.training.reading import read_recipe
 from kbit.training.run import run_identity
 
 from .test_recipe import SHIPPED

@@ -1,6 +1,7 @@
 """The loss, the schedule, the packing, the model's size and start: each against a figure made another way."""
 
 import math
+import time
 
 import numpy as np
 import pytest
@@ -12,8 +13,10 @@ from kbit.errors import TrainingError
 from kbit.training.architecture import config_of, new_model, size_of
 from kbit.training.loss import sliced_cross_entropy
 from kbit.training.pack import Stream, pack
+from kbit.training.peak import peak_flops_per_s
 from kbit.training.recipe import ModelPart, Rung, TrainingPart
 from kbit.training.schedule import learning_rate, peak_learning_rate
+from kbit.training.shape import shape_for
 
 
 @pytest.mark.parametrize("count", [1, 511, 512, 1300])
@@ -136,3 +139,65 @@ def test_a_new_model_depends_on_its_seed_alone():
     assert deviations["model.embed_tokens.weight"] == pytest.approx(0.02, rel=0.05)
     assert deviations["model.layers.0.self_attn.q_proj.weight"] == pytest.approx(64**-0.5, rel=0.05)
     assert deviations["model.layers.0.mlp.down_proj.weight"] == pytest.approx(96**-0.5 / 2, rel=0.05)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_sizes_are_those_of_the_models(architecture, groups, tmp_path):
+    from kbit.models import open_model
+
+    if architecture == "gpt2" and groups > 1:
+        pytest.skip("GPT-2 has one key head for each query head")
+    part = ModelPart(architecture=architecture, context=48, head_width=16, key_value_groups=groups)
+    rung = Rung(name="r", hidden=64, layers=3, intermediate=96, tokens=1)
+    model = new_model(config_of(rung, part, vocabulary=512), seed=1)
+    size = size_of(rung, part, 512)
+    assert size.parameters == sum(p.numel() for p in model.parameters())
+    model.save_pretrained(tmp_path)
+    assert open_model(tmp_path).body_parameters == size.body_parameters
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+def test_layers_begin_as_the_identity_with_zero_outputs(architecture):
+    part = ModelPart(architecture=architecture, context=16, head_width=16)
+    rung = Rung(name="r", hidden=32, layers=2, intermediate=64, tokens=1)
+    config = config_of(rung, part, vocabulary=512)
+    ids = torch.arange(16)[None]
+    hidden = {}
+    for start in ("zero", "scaled"):
+        model = new_model(config, seed=1, residual_init=start).eval()
+        states = model(ids, output_hidden_states=True).hidden_states
+        hidden[start] = (states[0], states[1])
+        outputs = [w for n, w in model.named_parameters() if n.endswith(("o_proj.weight", "c_proj.weight"))]
+        assert outputs
+        assert all(bool(w.any()) == (start == "scaled") for w in outputs)
+    assert torch.equal(*hidden["zero"])
+    assert not torch.allclose(*hidden["scaled"])
+
+
+@pytest.mark.parametrize("wanted", [20_000, 300_000, 5_000_000, 134_000_000, 7_000_000_000])
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+def test_the_rule_of_shape_comes_near(wanted, architecture):
+    part = ModelPart(architecture=architecture, head_width=16 if wanted < 10**6 else 64)
+    hidden, layers, intermediate = shape_for(wanted, part)
+    rung = Rung(name="r", hidden=hidden, layers=layers, intermediate=intermediate, tokens=1)
+    assert size_of(rung, part, 1).body_parameters == pytest.approx(
+        wanted, rel=0.25 if wanted > 10**5 else 0.45
+    )
+    assert 24 <= hidden / layers <= 96
+    assert hidden % part.head_width == 0
+    assert intermediate % 32 == 0
+
+
+def test_a_shape_that_cannot_be_is_refused():
+    with pytest.raises(TrainingError, match="no shape of about 100 body parameters"):
+        shape_for(100, ModelPart(head_width=64))
+
+
+def test_the_peak_is_no_less_than_a_product_reaches():
+    roof = peak_flops_per_s("cpu", torch.get_num_threads())
+    a = torch.randn(1024, 1024, dtype=torch.bfloat16)
+    started = time.perf_counter()
+    for _ in range(4):
+        a @ a
+    assert roof > 0.3 * 8 * 1024**3 / (time.perf_counter() - started)

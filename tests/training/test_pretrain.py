@@ -12,7 +12,7 @@ from kbit.coders import CodeLengths
 from kbit.corpus import read_documents
 from kbit.training.evaluate import compare_neighbours
 from kbit.training.pretrain import sharing
-from kbit.training.recipe import read_recipe
+from kbit.training.reading import read_recipe
 
 from .conftest import make_recipe
 

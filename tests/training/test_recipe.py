@@ -7,7 +7,7 @@ import pytest
 from kbit.errors import TrainingError
 from kbit.training.architecture import size_of
 from kbit.training.branches import runs_of
-from kbit.training.recipe import read_recipe
+from kbit.training.reading import read_recipe
 from kbit.training.run import run_identity
 
 SHIPPED = Path(__file__).parents[2] / "recipes" / "tiny-ladder.toml"
@@ -104,3 +104,48 @@ def test_no_rungs_and_no_file(tmp_path):
     (tmp_path / "none.toml").write_text('name = "x"\n')
     with pytest.raises(TrainingError, match=r"no \[\[rungs\]\]"):
         read_recipe(tmp_path / "none.toml")
+
+
+RULE = """
+name = "ruled"
+[text]
+source = "stdlib"
+[model]
+architecture = "gpt2"
+head_width = 16
+[[rungs]]
+name = "small"
+body_parameters = 100_000
+tokens_per_parameter = 20
+"""
+
+
+def test_a_rung_by_the_rule_of_depth_and_width(tmp_path):
+    file = tmp_path / "recipe.toml"
+    file.write_text(RULE)
+    [rung] = read_recipe(file).rungs
+    size = size_of(rung, read_recipe(file).model, 1).body_parameters
+    assert size == pytest.approx(100_000, rel=0.2)
+    assert rung.tokens == 20 * size
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            ("= 100_000", "= 100_000\nhidden = 64"),
+            "body_parameters or hidden, layers, intermediate, not both",
+        ),
+        (("= 100_000", "= 0"), "body_parameters is 0; it must be 1 or more"),
+        (("= 20\n", "= 20\ntokens = 5\n"), "tokens or tokens_per_parameter, not both"),
+        (("body_parameters = 100_000", "hidden = 64"), "must be given, above 0"),
+        (('"gpt2"', '"gtp2"'), "did you mean 'gpt2'"),
+        (('"gpt2"', '"gpt2"\nkey_value_groups = 2'), "key_value_groups is 2; it must be 1 for gpt2"),
+        (('"gpt2"', '"gpt2"\naspect = -1.0'), "aspect must be above 0"),
+    ],
+)
+def test_rules_that_contradict_are_refused(change, said, tmp_path):
+    file = tmp_path / "recipe.toml"
+    file.write_text(RULE.replace(*change))
+    with pytest.raises(TrainingError, match=said):
+        read_recipe(file)

@@ -21,8 +21,9 @@ from kbit.training.architecture import config_of, new_model
 from kbit.training.branches import runs_of
 from kbit.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from kbit.training.log import StepLog, read_log
+from kbit.training.objective import Objective
 from kbit.training.prepare import Prepared, prepare
-from kbit.training.recipe import read_recipe
+from kbit.training.reading import read_recipe
 from kbit.training.run import CHECKPOINT, LOG, new_optimizer, train_run, train_step
 
 from .conftest import make_recipe
@@ -32,8 +33,9 @@ DRIVER = """
 import sys, time, torch
 from dataclasses import replace
 from pathlib import Path
+from kbit.training.objective import Objective
 from kbit.training.prepare import prepare
-from kbit.training.recipe import read_recipe
+from kbit.training.reading import read_recipe
 from kbit.training.branches import runs_of
 from kbit.training.run import train_run
 torch.set_num_threads(1)
@@ -140,9 +142,7 @@ def test_a_step_without_numbers_moves_no_weight(recipe):
         model.model.layers[0].mlp.up_proj.weight[0, 0] = float("nan")
     before = [p.clone() for p in model.parameters()]
     optimizer = new_optimizer(model, recipe.training)
-    loss, _ = train_step(
-        model, model.model, optimizer, torch.zeros((2, 33), dtype=torch.long), recipe.training
-    )
+    loss, _ = train_step(Objective(model), optimizer, torch.zeros((2, 33), dtype=torch.long), recipe.training)
     assert np.isnan(loss)
     for a, b in zip(before, model.parameters(), strict=True):
         assert torch.equal(a, b) or torch.equal(a.isnan(), b.isnan())
@@ -156,7 +156,7 @@ def test_accumulation_is_the_same_batch_in_parts(recipe):
     for accumulation in (1, 4):
         model = new_model(config_of(recipe.rungs[0], recipe.model, vocabulary=512), seed=0)
         part = replace(recipe.training, batch_windows=4 // accumulation, accumulation=accumulation)
-        results.append(train_step(model, model.model, new_optimizer(model, part), batch, part))
+        results.append(train_step(Objective(model), new_optimizer(model, part), batch, part))
     assert results[0] == pytest.approx(results[1], rel=2e-3)
 
 
@@ -164,7 +164,7 @@ def test_accumulation_is_the_same_batch_in_parts(recipe):
 def saved(recipe, tmp_path):
     model = new_model(config_of(recipe.rungs[0], recipe.model, vocabulary=512), seed=0)
     optimizer = new_optimizer(model, recipe.training)
-    train_step(model, model.model, optimizer, torch.zeros((2, 33), dtype=torch.long), recipe.training)
+    train_step(Objective(model), optimizer, torch.zeros((2, 33), dtype=torch.long), recipe.training)
     path = tmp_path / "c.safetensors"
     save_checkpoint(path, model=model, optimizer=optimizer, progress=Progress(run="r", step=1, wall_s=2.5))
     return path, model, optimizer, recipe

@@ -14,7 +14,7 @@ from kbit.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from kbit.training import FamilyPlan, Recipe, Step
+    from kbit.training import FamilyPlan, Recipe, Step, Sweep
 
 
 def pretrain(
@@ -29,13 +29,17 @@ def pretrain(
     dry_run: Annotated[
         bool, Parameter(negative=(), help="Say what it takes, time a few steps, and stop.")
     ] = False,
+    sweep: Annotated[
+        str | None, Parameter(help="Check the learning rate on this rung at several, and stop.")
+    ] = None,
+    sweep_tokens: Annotated[int, Parameter(help="Tokens of each trial of a sweep.")] = 1_000_000,
     json: JsonFlag = False,
 ) -> int:
     """Train a family of models from a recipe. What was begun is resumed, what is finished is kept."""
     for name, value in (("--jobs", jobs), ("--threads", threads)):
         if value is not None and value < 1:
             raise UsageError(f"{name} is {value}; give at least 1.")
-    from kbit.training import family_json, plan_family, read_recipe, sharing
+    from kbit.training import family_json, plan_family, read_recipe, sharing, speaks
     from kbit.training import pretrain as train
 
     wanted = read_recipe(recipe)
@@ -44,11 +48,51 @@ def pretrain(
         planned = plan_family(wanted, jobs=jobs, threads=threads)
         return emit(_plan_json(wanted, planned), json=json, text=lambda c: _draw_plan(c, planned))
     folder = Path("runs") / wanted.name if out is None else out
+    if sweep is not None:
+        return _sweep(wanted, folder, sweep, sweep_tokens, threads, json)
     talk(f"Preparing text and tokeniser in {folder} …")
     with _progress(wanted) as report:
         family = train(wanted, folder, only=only or (), jobs=jobs, threads=threads, report=report)
+    if not speaks():  # one of several processes, and not the first
+        return 0
     data = {"recipe": wanted.name, "recipe_hash": wanted.hash, "out": folder, **family_json(family)}
     return emit(data, json=json, text=lambda console: _draw(console, data))
+
+
+def _sweep(recipe: "Recipe", folder: Path, rung: str, tokens: int, threads: int | None, json: bool) -> int:
+    from dataclasses import asdict
+
+    import torch
+
+    from kbit.training import sweep_learning_rate
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    with _progress(recipe) as report:
+        found = sweep_learning_rate(recipe, folder, rung=rung, tokens=tokens, report=report)
+    return emit(asdict(found), json=json, text=lambda console: _draw_sweep(console, found))
+
+
+def _draw_sweep(console: "Console", found: "Sweep") -> None:
+    from rich.table import Table
+
+    table = Table("learning rate", box=None, header_style="bold", pad_edge=False)
+    for column in ("times the recipe's", "held-out bits/byte", "behind the best (95%)"):
+        table.add_column(column, justify="right")
+    for trial in found.trials:
+        behind = trial.behind_best
+        interval = None if behind is None else behind.ci95
+        table.add_row(
+            f"{trial.learning_rate:.3g}",
+            f"{trial.factor:g}",
+            "diverged" if trial.bits_per_byte is None else f"{trial.bits_per_byte:.4f}",
+            ""
+            if behind is None
+            else f"{behind.value:.4f}"
+            + ("" if interval is None else f" ({interval[0]:.4f} to {interval[1]:.4f})"),
+        )
+    console.print(table)
+    console.print(f"{found.rung}, {found.tokens:,} tokens each: {found.verdict}.", soft_wrap=True)
 
 
 def _plan_json(recipe: "Recipe", planned: "FamilyPlan") -> dict[str, Any]:
@@ -130,7 +174,8 @@ def _progress(recipe: "Recipe") -> Iterator["Callable[[Step], None]"]:
             if step.step + 1 == step.steps or (step.step + 1) % max(1, step.steps // 10) == 0:
                 talk(
                     f"{step.rung}: step {step.step + 1} of {step.steps}, "
-                    f"loss {step.loss_nats:.3f} nats, {step.tokens_per_s:,.0f} tokens/s"
+                    f"loss {step.loss_nats:.3f} nats, {step.tokens_per_s:,.0f} tokens/s, "
+                    f"{step.share_of_peak:.0%} of peak"
                 )
 
         yield tell

@@ -2,8 +2,11 @@
 
 from kbit.training.plan import FamilyPlan, RungPlan, plan_family
 from kbit.training.pretrain import Family, family_json, pretrain, sharing
-from kbit.training.recipe import Recipe, Rung, read_recipe
+from kbit.training.processes import speaks
+from kbit.training.reading import read_recipe
+from kbit.training.recipe import Recipe, Rung
 from kbit.training.run import Step
+from kbit.training.sweep import Sweep, Trial, sweep_learning_rate
 
 __all__ = [
     "Family",
@@ -12,9 +15,13 @@ __all__ = [
     "Rung",
     "RungPlan",
     "Step",
+    "Sweep",
+    "Trial",
     "family_json",
     "plan_family",
     "pretrain",
     "read_recipe",
     "sharing",
+    "speaks",
+    "sweep_learning_rate",
 ]

@@ -78,7 +78,7 @@ def load_checkpoint(
                 if key.startswith("optimizer.") and key.split(".", 2)[2] == name
             }
             if state:
-                optimizer.state[parameter] = state
+                optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in state.items()}
     torch.set_rng_state(tensors["random.torch"])
     return Progress(**record)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
 from kbit.training.checkpoint import sync
@@ -17,7 +17,7 @@ RECORD = "training.json"
 
 
 def export_rung(
-    folder: Path, *, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, record: dict[str, Any]
+    folder: Path, *, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, record: dict[str, Any]
 ) -> None:
     """Write weights in bfloat16, tokenizer and `training.json`, then rename the folder into place.
 

@@ -24,14 +24,14 @@ class _SlicedCrossEntropy(torch.autograd.Function):
         table = head.detach().to(dtype)
         hidden_gradient = torch.empty_like(hidden)
         head_gradient = torch.zeros_like(head)
-        total = torch.zeros((), dtype=torch.float64)
+        total = torch.zeros((), dtype=torch.float64, device=hidden.device)
         for start in range(0, count, _SLICE):
             part = hidden[start : start + _SLICE].detach().to(dtype)
             wanted = targets[start : start + _SLICE, None]
             logs = torch.log_softmax((part @ table.T).float(), dim=-1)
             total -= logs.gather(1, wanted).sum(dtype=torch.float64)
             slope = logs.exp_()
-            slope.scatter_add_(1, wanted, torch.full(wanted.shape, -1.0))
+            slope.scatter_add_(1, wanted, torch.full(wanted.shape, -1.0, device=hidden.device))
             slope = slope.mul_(1.0 / count).to(dtype)
             hidden_gradient[start : start + _SLICE] = slope @ table
             head_gradient += (slope.T @ part).float()

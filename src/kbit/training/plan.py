@@ -7,6 +7,7 @@ import torch
 
 from kbit.training.architecture import config_of, new_model, size_of
 from kbit.training.branches import steps_trained, tokens_per_step
+from kbit.training.objective import Objective
 from kbit.training.recipe import ModelPart, Recipe, Rung
 from kbit.training.run import new_optimizer, train_step
 
@@ -122,12 +123,12 @@ def _speed(rung: Rung, recipe: Recipe) -> float:
     config = config_of(rung, recipe.model, vocabulary=vocabulary)
     model = new_model(config, seed=recipe.seed, residual_init=recipe.model.residual_init)
     optimizer = new_optimizer(model, part)
-    body = torch.compile(model.model, dynamic=False) if part.compile else model.model
+    objective = Objective(model, compiled=part.compile)
     shape = (part.batch_windows * part.accumulation, recipe.model.context + 1)
     batch = torch.randint(vocabulary, shape, generator=torch.Generator().manual_seed(0))
     started = 0.0
     for step in range(PROBE_STEPS + 1):
         if step == 1:
             started = time.perf_counter()
-        train_step(model, body, optimizer, batch, part)
+        train_step(objective, optimizer, batch, part)
     return PROBE_STEPS * tokens_per_step(recipe) / (time.perf_counter() - started)

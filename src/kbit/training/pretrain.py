@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import LlamaForCausalLM
+from transformers import AutoModelForCausalLM
 
 from kbit.coders import CodeLengths
 from kbit.errors import TrainingError, did_you_mean
@@ -31,8 +31,9 @@ from kbit.training.evaluate import (
 )
 from kbit.training.export import RECORD, export_rung, quiet, read_record
 from kbit.training.prepare import Prepared, prepare
+from kbit.training.processes import Processes, processes
 from kbit.training.recipe import Recipe, Rung
-from kbit.training.run import Step, run_identity, train_run
+from kbit.training.run import ALONE, Step, run_identity, train_run
 
 FAMILY, RUNS, LENGTHS = "family.json", "runs", "held-out-bits.jsonl"
 Record = dict[str, Any]
@@ -78,15 +79,29 @@ def pretrain(
     Raises:
         TrainingError: a name in `only` is unknown, or a rung fails; the others are finished first.
     """
-    jobs, threads = sharing(recipe, only=only, jobs=jobs, threads=threads)
+    group = processes()
+    jobs, threads = sharing(recipe, only=only, jobs=1 if group.count > 1 else jobs, threads=threads)
     chosen = [rung for rung in recipe.rungs if _wanted(rung, recipe, only)]
-    prepared = prepare(recipe, out)
+    prepared = _prepare_once(recipe, out, group)
     if jobs == 1:
         for rung in chosen:
-            finish_rung(rung, recipe, prepared, threads, only, report)
+            finish_rung(rung, recipe, prepared, threads, only, report, group)
     else:
         _finish_several(chosen, recipe, prepared, jobs, threads, only, report)
-    return _family(recipe, prepared)
+    family = _family(recipe, prepared)
+    if group.main:
+        write_text(out / FAMILY, json.dumps(family_json(family), indent=2) + "\n")
+    return family
+
+
+def _prepare_once(recipe: Recipe, out: Path, group: Processes) -> Prepared:
+    """The first process prepares; the others find it done."""
+    if not group.main:
+        group.wait()
+    prepared = prepare(recipe, out)
+    if group.main:
+        group.wait()
+    return prepared
 
 
 def sharing(
@@ -122,19 +137,24 @@ def finish_rung(
     threads: int,
     only: Sequence[str] = (),
     report: Report | None = None,
+    group: Processes = ALONE,
 ) -> None:
     """Train, export and evaluate the runs of one rung, fewest tokens first, unless that is done."""
     torch.set_num_threads(threads)
     for run in _wanted(rung, recipe, only):
-        _finish_run(run, recipe, prepared, threads, report)
+        _finish_run(run, recipe, prepared, threads, report, group)
+        group.wait()
 
 
-def _finish_run(run: Run, recipe: Recipe, prepared: Prepared, threads: int, report: Report | None) -> None:
+def _finish_run(
+    run: Run, recipe: Recipe, prepared: Prepared, threads: int, report: Report | None, group: Processes
+) -> None:
     rung, folder, work = run.rung, prepared.folder / run.name, prepared.folder / RUNS / run.name
     identity = run_identity(run, recipe, prepared.training_hash)
     record = read_record(folder)
     if record is None or record["run"] != identity:
-        (work / LENGTHS).unlink(missing_ok=True)
+        if group.main:
+            (work / LENGTHS).unlink(missing_ok=True)
         trained = train_run(
             run,
             recipe,
@@ -142,7 +162,10 @@ def _finish_run(run: Run, recipe: Recipe, prepared: Prepared, threads: int, repo
             work=prepared.folder / RUNS,
             text_hash=prepared.training_hash,
             report=report,
+            group=group,
         )
+        if not group.main:
+            return
         size = size_of(rung, recipe.model, recipe.tokenizer.vocabulary)
         record = {
             "rung": run.name,
@@ -156,6 +179,8 @@ def _finish_run(run: Run, recipe: Recipe, prepared: Prepared, threads: int, repo
             "tokens": trained.tokens,
             "flops": size.flops_per_token * trained.tokens,
             "wall_s": round(trained.wall_s, 1),
+            "peak_flops_per_s": round(trained.peak_flops_per_s),
+            "processes": group.count,
             "threads": threads,
             "prequential_bits_per_byte": trained.prequential_bits_per_byte,
             "training_text_hash": prepared.training_hash,
@@ -167,14 +192,14 @@ def _finish_run(run: Run, recipe: Recipe, prepared: Prepared, threads: int, repo
             },
         }
         export_rung(folder, model=trained.model, tokenizer=prepared.tokenizer(), record=record)
-    if not (work / LENGTHS).exists():
+    if group.main and not (work / LENGTHS).exists():
         _evaluate(folder, work, record, prepared)
 
 
 def _evaluate(folder: Path, work: Path, record: Record, prepared: Prepared) -> None:
     """Measure what was written: weights in bfloat16, arithmetic in float32."""
     with quiet():
-        model = LlamaForCausalLM.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+        model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
     lengths = held_out_lengths(
         model, prepared.tokenizer(), prepared.held_out(), name=folder.name, context=prepared.context
     )
@@ -193,7 +218,7 @@ def _evaluate(folder: Path, work: Path, record: Record, prepared: Prepared) -> N
 
 
 def _family(recipe: Recipe, prepared: Prepared) -> Family:
-    """What is finished by now, written to `family.json`."""
+    """What is finished by now."""
     records: list[Record] = []
     neighbours: list[Neighbours] = []
     ends: list[tuple[str, list[CodeLengths]]] = []
@@ -207,9 +232,7 @@ def _family(recipe: Recipe, prepared: Prepared) -> Family:
                 lengths.append((name, found))
         neighbours += compare_neighbours(lengths)
         ends += lengths[-1:]
-    family = Family(folder=prepared.folder, records=records, neighbours=neighbours + compare_neighbours(ends))
-    write_text(prepared.folder / FAMILY, json.dumps(family_json(family), indent=2) + "\n")
-    return family
+    return Family(folder=prepared.folder, records=records, neighbours=neighbours + compare_neighbours(ends))
 
 
 def family_json(family: Family) -> Record:

@@ -2,15 +2,7 @@
 
 import hashlib
 import json
-import tomllib
-from dataclasses import MISSING, asdict, dataclass, fields
-from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
-
-from kbit.errors import TrainingError, did_you_mean
-
-_Part = TypeVar("_Part")
+from dataclasses import asdict, dataclass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +34,7 @@ class TokenizerPart:
 class ModelPart:
     """What all rungs share. `context` is in tokens; `key_value_groups` query heads share a key head.
 
+    `aspect` is hidden width over layers where a rung gives `body_parameters` instead of a shape.
     `residual_init` is how matrices that write to the residual stream start: at `zero`, so that every layer
     begins as the identity (Zhang et al. 2019, Fixup; seen here to learn markedly faster), or `scaled` down by
     (2 x layers) ** -0.5 as in GPT-2.
@@ -52,6 +45,7 @@ class ModelPart:
     head_width: int = 32
     key_value_groups: int = 1
     rope_theta: float = 10_000.0
+    aspect: float = 48.0
     residual_init: str = "zero"
 
 
@@ -71,6 +65,7 @@ class TrainingPart:
     clip_norm: float = 1.0
     checkpoint_steps: int = 100
     compile: bool = True
+    tensorboard: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,141 +100,3 @@ class Recipe:
     def hash(self) -> str:
         """SHA-256 of the recipe's values, 64 hexadecimal digits; comments and order do not count."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
-
-
-def read_recipe(path: Path | str) -> Recipe:
-    """Read and check a recipe.
-
-    Raises:
-        TrainingError: the file is missing, is no TOML, or a key or value is wrong.
-    """
-    path = Path(path)
-    try:
-        table = tomllib.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise TrainingError(f"no such recipe: {path}. One that works is recipes/tiny-ladder.toml.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise TrainingError(f"{path} is not TOML: {error}.") from error
-    parts = {"text": TextPart, "tokenizer": TokenizerPart, "model": ModelPart, "training": TrainingPart}
-    values: dict[str, Any] = {
-        key: _part(parts[key], value, f"{path} [{key}]") if key in parts else value
-        for key, value in table.items()
-        if key != "rungs"
-    }
-    rungs = table.get("rungs", [])
-    if not isinstance(rungs, list) or not rungs:
-        raise TrainingError(f"{path}: no [[rungs]]. Give at least one, with {_names(Rung)}.")
-    values["rungs"] = tuple(_part(Rung, rung, f"{path} [[rungs]] {i}") for i, rung in enumerate(rungs, 1))
-    recipe = _part(Recipe, values, str(path))
-    _check(recipe, path)
-    return recipe
-
-
-def _names(part: type[Any]) -> str:
-    return ", ".join(field.name for field in fields(part))
-
-
-def _part(part: type[_Part], values: Any, place: str) -> _Part:
-    """Build a part from a table, naming what is unknown, missing or of the wrong type."""
-    if not isinstance(values, dict):
-        raise TrainingError(f"{place} is {values!r}; it must be a table with {_names(part)}.")
-    allowed = {field.name: field for field in fields(part)}  # type: ignore[arg-type]
-    for key in values:
-        if key not in allowed:
-            raise TrainingError(f"{place}: unknown key {key!r}; {did_you_mean(key, allowed)}")
-    missing = [name for name, field in allowed.items() if name not in values and field.default is MISSING]
-    if missing:
-        raise TrainingError(f"{place}: {', '.join(missing)} must be given.")
-    hints = get_type_hints(part)
-    return part(**{key: _typed(value, hints[key], f"{place} {key}") for key, value in values.items()})
-
-
-def _typed(value: Any, hint: Any, place: str) -> Any:
-    if get_origin(hint) is UnionType:
-        hint = next(kind for kind in get_args(hint) if kind is not NoneType)
-    if get_origin(hint) is tuple:
-        if not isinstance(value, list | tuple):
-            raise TrainingError(f"{place} is {value!r}; it must be a list.")
-        return tuple(_typed(item, get_args(hint)[0], place) for item in value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise TrainingError(f"{place} is {value!r}; it must be of type {hint.__name__}.")
-    return value
-
-
-def _check(recipe: Recipe, path: Path) -> None:
-    """Refuse values out of range before anything is made."""
-    text, model, training = recipe.text, recipe.model, recipe.training
-    rules = [
-        (text.source in ("stdlib", "paths"), "text.source", text.source, '"stdlib" or "paths"'),
-        (
-            bool(text.paths) == (text.source == "paths"),
-            "text.paths",
-            list(text.paths),
-            "given if source is paths",
-        ),
-        (0 < text.held_out_share < 1, "text.held_out_share", text.held_out_share, "between 0 and 1"),
-        (text.held_out_bytes >= 0, "text.held_out_bytes", text.held_out_bytes, "0 (all) or more"),
-        (
-            text.held_out_piece_bytes >= 256,
-            "text.held_out_piece_bytes",
-            text.held_out_piece_bytes,
-            "256 or more",
-        ),
-        (
-            recipe.tokenizer.vocabulary >= 512,
-            "tokenizer.vocabulary",
-            recipe.tokenizer.vocabulary,
-            "512 or more",
-        ),
-        (model.architecture == "llama", "model.architecture", model.architecture, '"llama"'),
-        (
-            model.residual_init in ("zero", "scaled"),
-            "model.residual_init",
-            model.residual_init,
-            '"zero" or "scaled"',
-        ),
-        (model.context >= 8, "model.context", model.context, "8 or more"),
-        (model.head_width > 0 and model.head_width % 2 == 0, "model.head_width", model.head_width, "even"),
-        (training.batch_windows > 0, "training.batch_windows", training.batch_windows, "1 or more"),
-        (training.accumulation > 0, "training.accumulation", training.accumulation, "1 or more"),
-        (training.learning_rate > 0, "training.learning_rate", training.learning_rate, "above 0"),
-        (0 <= training.warmup_share < 1, "training.warmup_share", training.warmup_share, "in [0, 1)"),
-        (
-            0 <= training.decay_share <= 1 - training.warmup_share,
-            "training.decay_share",
-            training.decay_share,
-            "from 0 to 1 - warmup_share",
-        ),
-        (training.clip_norm > 0, "training.clip_norm", training.clip_norm, "above 0"),
-        (training.checkpoint_steps > 0, "training.checkpoint_steps", training.checkpoint_steps, "1 or more"),
-        (
-            len({rung.name for rung in recipe.rungs}) == len(recipe.rungs),
-            "rungs",
-            [rung.name for rung in recipe.rungs],
-            "of different names",
-        ),
-    ]
-    for rung in recipe.rungs:
-        groups = model.head_width * model.key_value_groups
-        rules += [
-            (
-                rung.hidden > 0 and rung.hidden % groups == 0,
-                f"{rung.name}.hidden",
-                rung.hidden,
-                f"a multiple of head_width x key_value_groups = {groups}",
-            ),
-            (min(rung.layers, rung.intermediate, rung.tokens) > 0, rung.name, rung, "above 0 everywhere"),
-            (
-                list(rung.branches) == sorted({*rung.branches} - {rung.tokens})
-                and all(0 < count < rung.tokens for count in rung.branches),
-                f"{rung.name}.branches",
-                list(rung.branches),
-                f"rising token counts below the rung's {rung.tokens:,}",
-            ),
-            ("/" not in rung.name and not rung.name.startswith("."), "name", rung.name, "a folder's name"),
-        ]
-    for holds, key, given, allowed in rules:
-        if not holds:
-            raise TrainingError(f"{path}: {key} is {given!r}; it must be {allowed}.")
