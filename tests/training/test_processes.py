@@ -56,8 +56,7 @@ def test_two_gloo_processes_are_one_to_rounding(tmp_path):
 
 
 def test_windows_that_do_not_share_out_are_refused(recipe, tmp_path, monkeypatch):
-    from kbit.training import pretrain as module
-
+    module = sys.modules["kbit.training.pretrain"]  # the package's attribute of this name is the function
     monkeypatch.setattr(module, "processes", lambda: Processes(count=3, rank=0))
     with pytest.raises(TrainingError, match=r"batch_windows is 2; it must be a multiple of the 3 processes"):
         pretrain(recipe, tmp_path / "out", jobs=1)

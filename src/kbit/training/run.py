@@ -74,7 +74,9 @@ def run_identity(run: Run, recipe: Recipe, text_hash: str, *, trunk: bool = Fals
     """
     row = replace(run.rung, name="", tokens=0 if trunk else run.tokens, branches=())
     record = asdict(replace(recipe, name="", rungs=(row,)))
-    record["training"].pop("checkpoint_steps")
+    for key in ("checkpoint_steps", "tensorboard"):
+        record["training"].pop(key)
+    record["model"].pop("aspect")  # the shape that follows from it counts
     record["rungs"][0].pop("branches")
     for key in ("held_out_bytes", "held_out_piece_bytes"):
         record["text"].pop(key)
