@@ -83,7 +83,11 @@ def test_steps_round_to_the_nearest_whole(recipe):
         ('source = "stdlib"', 'source = "paths"', ["text.paths is []"]),
         ("vocabulary = 2048", "vocabulary = 100", ["tokenizer.vocabulary is 100", "512"]),
         ("decay_share = 0.4", "decay_share = 0.99", ["training.decay_share is 0.99", "1 - warmup_share"]),
-        ('architecture = "llama"', 'architecture = "gpt"', ["model.architecture is 'gpt'", "did you mean 'gpt2'"]),
+        (
+            'architecture = "llama"',
+            'architecture = "gpt"',
+            ["model.architecture is 'gpt'", "did you mean 'gpt2'"],
+        ),
         ("seed =", "seed", ["is not TOML"]),
     ],
 )

@@ -1,7 +1,8 @@
 """Read and check a recipe's TOML file."""
 
 import tomllib
-from dataclasses import MISSING, fields
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -22,32 +23,66 @@ def read_recipe(path: Path | str) -> Recipe:
         TrainingError: the file is missing, is no TOML, or a key or value is wrong.
     """
     path = Path(path)
+    parts = {"text": TextPart, "tokenizer": TokenizerPart, "model": ModelPart, "training": TrainingPart}
+    recipe = read_parts(path, Recipe, parts, rungs="rungs", example="recipes/tiny-ladder.toml")
+    _check(recipe, path)
+    return recipe
+
+
+def read_parts(
+    path: Path,
+    whole: type[_Part],
+    parts: Mapping[str, type[Any]],
+    *,
+    rungs: str,
+    example: str,
+    default_model: ModelPart | None = None,
+    rung_defaults: Mapping[str, Any] | None = None,
+) -> _Part:
+    """Build a dataclass of parts from a TOML file; what is unknown, missing or of a wrong type is named.
+
+    Args:
+        path: the file.
+        whole: the class to build.
+        parts: tables by key, each with its class.
+        rungs: the key of the array of models.
+        example: a file that works, named where this one is missing.
+        default_model: the model part where the file has none, or has it in part.
+        rung_defaults: what a model's table need not say.
+
+    Raises:
+        TrainingError: see above.
+    """
     try:
         table = tomllib.loads(path.read_text())
     except FileNotFoundError as error:
-        raise TrainingError(f"no such recipe: {path}. One that works is recipes/tiny-ladder.toml.") from error
+        raise TrainingError(f"no such recipe: {path}. One that works is {example}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TrainingError(f"{path} is not TOML: {error}.") from error
-    parts = {"text": TextPart, "tokenizer": TokenizerPart, "model": ModelPart, "training": TrainingPart}
+    model = default_model or ModelPart()
+    if "model" in table and isinstance(table["model"], dict):
+        table["model"] = asdict(model) | table["model"]
     values: dict[str, Any] = {
         key: _part(parts[key], value, f"{path} [{key}]") if key in parts else value
         for key, value in table.items()
-        if key != "rungs"
+        if key != rungs
     }
-    rungs = table.get("rungs", [])
-    if not isinstance(rungs, list) or not rungs:
-        raise TrainingError(f"{path}: no [[rungs]]. Give at least one, with {_names(Rung)}.")
-    model = values.get("model", ModelPart())
+    models = table.get(rungs, [])
+    if not isinstance(models, list) or not models:
+        raise TrainingError(f"{path}: no [[{rungs}]]. Give at least one, with {_names(Rung)}.")
+    model = values.get("model", model)
     if model.architecture not in ARCHITECTURES:
         near = did_you_mean(model.architecture, ARCHITECTURES)
         raise TrainingError(f"{path}: model.architecture is {model.architecture!r}; {near}")
-    values["rungs"] = tuple(
-        _part(Rung, _resolved(rung, model, f"{path} [[rungs]] {i}"), f"{path} [[rungs]] {i}")
-        for i, rung in enumerate(rungs, 1)
-    )
-    recipe = _part(Recipe, values, str(path))
-    _check(recipe, path)
-    return recipe
+    built = []
+    for i, row in enumerate(models, 1):
+        place = f"{path} [[{rungs}]] {i}"
+        resolved = _resolved(row, model, place)
+        if isinstance(resolved, dict):
+            resolved = {**(rung_defaults or {}), **resolved}
+        built.append(_part(Rung, resolved, place))
+    values[rungs] = tuple(built)
+    return _part(whole, values, str(path))
 
 
 def _resolved(rung: Any, model: ModelPart, place: str) -> Any:
@@ -92,7 +127,11 @@ def _part(part: type[_Part], values: Any, place: str) -> _Part:
     for key in values:
         if key not in allowed:
             raise TrainingError(f"{place}: unknown key {key!r}; {did_you_mean(key, allowed)}")
-    missing = [name for name, field in allowed.items() if name not in values and field.default is MISSING]
+    missing = [
+        name
+        for name, field in allowed.items()
+        if name not in values and field.default is MISSING and field.default_factory is MISSING
+    ]
     if missing:
         raise TrainingError(f"{place}: {', '.join(missing)} must be given.")
     hints = get_type_hints(part)
