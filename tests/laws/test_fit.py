@@ -71,7 +71,7 @@ def test_the_top_rung_is_held_out_and_its_prediction_is_blind():
 def test_intervals_hold_the_truth_and_shrink_with_the_noise():
     wide = fit("offset-by-bits", ladder(noise=0.02, models=12), resamples=300)
     narrow = fit("offset-by-bits", ladder(noise=0.002, models=12), resamples=300)
-    assert "bootstrap by model" in narrow.interval
+    assert "profile likelihood" in narrow.interval
     for name, truth in (("limit", 1.5), ("alpha", 0.3), ("offset[2]", 0.4)):
         low, high = narrow.ci95[name]
         # one draw in twenty misses by right; none misses by far

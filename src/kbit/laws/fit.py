@@ -16,13 +16,14 @@ from kbit.laws.interpolate import Knots, monotone
 from kbit.laws.loss import OBJECTIVES, Loss
 from kbit.laws.model import Model
 from kbit.laws.multistart import distinct
+from kbit.laws.noise import Noise, jacobian, noise_of
 from kbit.laws.optimise import Optima, Problem, minimise
+from kbit.laws.profile import limits, profile
 from kbit.laws.result import Diagnostics, Fit, HeldOut, HeldOutRow
 from kbit.laws.starts import grid_starts, spread_starts
 from kbit.laws.table import Data, Table, direction_of, read
 
 VERSION = "1"  # of the algorithm: a saved fit of another version is not the same fit
-FEW_MODELS = 8
 Interval = Literal["auto", "bootstrap", "profile"]
 
 
@@ -107,6 +108,11 @@ def weights_of(data: Data, loss: Loss) -> Array:
     return np.asarray(data.weight / error**2)
 
 
+def choose_interval(form: Form, models: int) -> Literal["bootstrap", "profile"]:
+    """Which interval `auto` means for so many models."""
+    return "profile" if models < form.bootstrap_from else "bootstrap"
+
+
 def solve(form: Form, data: Data, way: Direction, loss: Loss, *, starts: int, seed: int) -> _Solution:
     """The optimum of a form with a formula: starts from its grid, then around the best."""
     model = Model.of(form, data, way)
@@ -154,19 +160,28 @@ def _fit_rows(
         return _interpolate(form, data, way, resamples, seed)
     found = solve(form, data, way, loss, starts=starts, seed=seed)
     known = data.standard_error is not None
-    noise = intervals.noise_of(found.problem, found.theta, data.models, known_errors=known)
+    noise = noise_of(found.problem, found.theta, data.models, known_errors=known)
     optima = distinct(found.optima)
-    by_profile = interval == "profile" or (interval == "auto" and data.model_count < FEW_MODELS)
+    by_profile = (choose_interval(form, data.model_count) if interval == "auto" else interval) == "profile"
     if by_profile:
-        ends = intervals.profile(found.problem, found.theta, found.objective, noise)
-        draws = intervals.parametric(found.problem, optima, noise, resamples=resamples, seed=seed)
+        ends = profile(
+            found.problem,
+            found.theta[None],
+            np.array([found.objective]),
+            limits(noise.degrees, noise.threshold)[None],
+        )[0]
+        draws = intervals.parametric(
+            found.problem, optima, data.models, noise, resamples=resamples, seed=seed
+        )
+        few, many = (f"{d:.3g}" for d in (noise.degrees.min(), noise.degrees.max()))
+        freedom = few if few == many else f"{few} to {many}"
         how = (
-            f"profile likelihood ({data.model_count} models, t with {noise.degrees} degrees of freedom); "
+            f"profile likelihood ({data.model_count} models, t with {freedom} degrees of freedom); "
             f"predictions from {resamples} parametric draws"
         )
     else:
         draws = intervals.bootstrap(found.problem, optima, data.models, resamples=resamples, seed=seed)
-        ends = np.asarray(np.nanpercentile(draws, [2.5, 97.5], axis=0)).T
+        ends = intervals.percentiles(draws)
         how = f"bootstrap by model ({resamples} resamples of {data.model_count} models, percentiles)"
     names = found.model.names
     natural = found.model.natural(found.theta)
@@ -270,7 +285,7 @@ def _r_squared(measured: Array, fitted: Array) -> float:
     return 1.0 - float(((measured - fitted) ** 2).sum()) / total if total > 0 else float("nan")
 
 
-def _diagnostics(found: _Solution, data: Data, noise: intervals.Noise) -> Diagnostics:
+def _diagnostics(found: _Solution, data: Data, noise: Noise) -> Diagnostics:
     objective = found.optima.objective
     near = objective <= found.objective * (1.0 + 1e-6) + 1e-300
     i = int(np.nanargmin(np.where(np.isfinite(objective), objective, np.inf)))
@@ -303,7 +318,7 @@ def _diagnostics(found: _Solution, data: Data, noise: intervals.Noise) -> Diagno
 
 def _conditions(found: _Solution) -> tuple[float, float]:
     """Condition numbers of the curvature: in the formula's parameters, and less the linear ones."""
-    slopes = intervals.jacobian(found.problem, found.theta)
+    slopes = jacobian(found.problem, found.theta)
     natural = found.model.natural(found.theta)
     own = slopes / np.where(found.model.is_log, natural, 1.0)
     linear = np.array([p.linear for p in found.model.parameters])

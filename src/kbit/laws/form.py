@@ -69,6 +69,7 @@ class Form:
         response: what is fitted, in words, with its unit.
         citation: where the form comes from.
         recommended_models: a rule of thumb: with fewer models the fit warns that intervals are rough.
+        bootstrap_from: number of models from which resampling them covers; below it, the profile likelihood.
         offset: template of the parameter that each level but the first of the `levels` input has.
     """
 
@@ -83,6 +84,7 @@ class Form:
     response: str
     citation: str
     recommended_models: int = 8
+    bootstrap_from: int = 8
     offset: Parameter | None = None
     constants: Mapping[str, float] = field(default_factory=dict)
 

@@ -57,6 +57,7 @@ ROWS = (
         objective="squares",
         response="gain in bits per byte, or any loss",
         citation="Hestness et al. 2017 (arXiv 1712.00409), eq. 1",
+        recommended_models=12,
     ),
     Form(
         name="offset-by-bits",
@@ -81,6 +82,8 @@ ROWS = (
             meaning="what k bits lose against the largest k",
             linear=True,
         ),
+        recommended_models=8,
+        bootstrap_from=96,
     ),
     Form(
         name="chinchilla",
@@ -99,7 +102,7 @@ ROWS = (
         objective="huber-log",
         response=LOSSES,
         citation="Hoffmann et al. 2022 (arXiv 2203.15556), eq. 2; Besiroglu et al. 2024 (arXiv 2404.10102)",
-        recommended_models=30,
+        recommended_models=48,
     ),
     Form(
         name="chinchilla-tied",
@@ -117,7 +120,7 @@ ROWS = (
         objective="huber-log",
         response=LOSSES,
         citation="Muennighoff et al. 2023 (arXiv 2305.16264), appendix A",
-        recommended_models=20,
+        recommended_models=48,
     ),
     Form(
         name="kaplan",
@@ -135,7 +138,7 @@ ROWS = (
         objective="huber-log",
         response=LOSSES,
         citation="Kaplan et al. 2020 (arXiv 2001.08361), eq. 1.5",
-        recommended_models=20,
+        recommended_models=48,
     ),
     Form(
         name="over-training",
@@ -153,7 +156,7 @@ ROWS = (
         objective="squares",
         response=LOSSES,
         citation="Gadre et al. 2024 (arXiv 2403.08540), eq. 4",
-        recommended_models=20,
+        recommended_models=24,
     ),
     Form(
         name="data-constrained",
@@ -173,7 +176,7 @@ ROWS = (
         objective="huber-log",
         response=LOSSES,
         citation="Muennighoff et al. 2023 (arXiv 2305.16264), eqs. 5 to 7",
-        recommended_models=60,
+        recommended_models=48,
     ),
     Form(
         name="effective-parameters",
@@ -193,7 +196,7 @@ ROWS = (
         objective="huber-log",
         response=LOSSES,
         citation="Kumar et al. 2024 (arXiv 2411.04330), eq. 3, for weights",
-        recommended_models=40,
+        recommended_models=48,
     ),
     Form(
         name="post-training-damage",
@@ -211,7 +214,8 @@ ROWS = (
         objective="squares-log",
         response="damage: loss after quantising less loss before, in nats or in bits",
         citation="Kumar et al. 2024 (arXiv 2411.04330), eq. 2",
-        recommended_models=20,
+        recommended_models=12,
+        bootstrap_from=96,
     ),
     Form(
         name="low-bit-damage",
@@ -237,7 +241,8 @@ ROWS = (
         objective="squares-log",
         response="damage: loss after quantising less loss before, in nats or in bits",
         citation="Ouyang et al. 2024 (arXiv 2411.17691)",
-        recommended_models=20,
+        recommended_models=12,
+        bootstrap_from=96,
     ),
     Form(
         name="capacity-by-error",
@@ -256,7 +261,8 @@ ROWS = (
         objective="squares",
         response="gain in bits per byte, or any loss",
         citation="after Panferov et al. 2025 (arXiv 2502.05003): one capacity function for all formats",
-        recommended_models=12,
+        recommended_models=8,
+        bootstrap_from=96,
     ),
     Form(
         name="sigmoid-link",
@@ -295,7 +301,8 @@ ROWS = (
         objective="squares",
         response="accuracy, as a share or in percent",
         citation="Grattafiori et al. 2024 (arXiv 2407.21783), section 3.2.1: a sigmoid from loss to accuracy",
-        recommended_models=15,
+        recommended_models=24,
+        bootstrap_from=96,
     ),
     Form(
         name="exponential-link",
@@ -313,6 +320,7 @@ ROWS = (
         response="error rate (rising) or accuracy (falling)",
         citation="Gadre et al. 2024 (arXiv 2403.08540), eq. 5",
         recommended_models=12,
+        bootstrap_from=96,
     ),
     Form(
         name="broken-power-law",
@@ -347,7 +355,7 @@ ROWS = (
         objective="squares",
         response="gain in bits per byte, or any loss",
         citation="Caballero et al. 2023 (arXiv 2210.14891), eq. 1",
-        recommended_models=30,
+        recommended_models=24,
     ),
     Form(
         name="interpolation",
