@@ -20,6 +20,8 @@ from kbit.coders import (
 from kbit.corpus import Document
 from kbit.errors import CoderError, UsageError
 
+EXTRAS = {"zstd": "zstandard", "ppmd": "pyppmd"}
+
 
 def lengths(coder: Coder, *texts: str) -> list[CodeLengths]:
     return list(coder.code_lengths([Document(name=f"d{i}", text=t) for i, t in enumerate(texts)]))
@@ -69,13 +71,15 @@ def test_total_adds_everything():
     assert total([]).bits == 0
 
 
-@pytest.mark.parametrize("name", [*CODERS, "kneser-ney-3"])
+@pytest.mark.parametrize("name", [*CODERS, "kneser-ney-3", "kt-0", "ctw-12", "ctw-2-primed"])
 def test_every_baseline_is_made_by_name(name):
+    if name in EXTRAS:
+        pytest.importorskip(EXTRAS[name], reason="needs kbit[compressors]")
     coder = baseline(name, [Document(name="b", text="some text")])
     assert isinstance(coder, Coder)
     assert coder.name == name
     assert coder.version >= 1
-    assert lengths(coder, "text")[0].bits > 0
+    assert lengths(coder, "text, and more of it")[0].bits > 0
 
 
 def test_listing_has_one_headline():
@@ -84,7 +88,7 @@ def test_listing_has_one_headline():
     assert {row["name"] for row in rows} == set(CODERS)
 
 
-@pytest.mark.parametrize("name", ["kneser-nei-6", "kneser-ney-9", ""])
+@pytest.mark.parametrize("name", ["kneser-nei-6", "kneser-ney-9", "kt-33", "ctw-33-primed", ""])
 def test_unknown_baseline(name):
     with pytest.raises(UsageError, match="kbit ls coders"):
         baseline(name)

@@ -6,7 +6,9 @@ import pytest
 
 from kbit.corpus import Document
 from kbit.corpus.contained import remove_contained, without_holders
-from kbit.corpus.deduplicate import deduplicate, jaccard, shingle_hashes, signature
+from kbit.corpus.deduplicate import deduplicate
+from kbit.corpus.shingles import document_signature as signature
+from kbit.corpus.shingles import jaccard, shingle_hashes
 from kbit.errors import CorpusError
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from kbit.coders.code_lengths import Coder
+from kbit.coders.compressors import COMPRESSORS, CompressorCoder
 from kbit.coders.context_tree import DEFAULT_DEPTH, ContextTreeCoder
 from kbit.coders.kt import KtCoder
 from kbit.coders.ngram import HEADLINE_ORDER, NgramCoder
@@ -75,6 +76,18 @@ def _ctw_primed(depth: int) -> CoderRow:
     )
 
 
+def _compressor(name: str) -> CoderRow:
+    row = COMPRESSORS[name]
+    return CoderRow(
+        name=name,
+        what=row.what,
+        needs_baseline_text=True,
+        source=row.source,
+        version=CompressorCoder.version,
+        make=lambda documents: CompressorCoder.fit(name, documents),
+    )
+
+
 CODERS: dict[str, CoderRow] = {
     row.name: row
     for row in (
@@ -100,6 +113,7 @@ CODERS: dict[str, CoderRow] = {
         _kt(2),
         _ctw(DEFAULT_DEPTH),
         _ctw_primed(DEFAULT_DEPTH),
+        *(_compressor(name) for name in COMPRESSORS),
     )
 }
 # Names with a number of their own choice, beside those in the table.

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from kbit.corpus.deduplicate import Deduplicated, Duplicate, shingle_hashes
+from kbit.corpus.deduplicate import Deduplicated, Duplicate
 from kbit.corpus.document import Document
+from kbit.corpus.shingles import shingle_hashes
 
 
 def remove_contained(
