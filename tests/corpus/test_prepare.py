@@ -223,7 +223,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(tmp_path):
     files = []
     for number in range(3):
         file = write(tmp_path / f"in{number}.jsonl", plain_texts(100)[number * 30 : number * 30 + 40])
-        file.write_bytes(file.read_bytes().replace(b"changed", b"chan\xffged\x07"))
+        file.write_bytes(file.read_bytes().replace(b"changed", b"chan\xffged\\u0007"))
         files.append(str(file))
     settings = Preparation(
         filters=Filters(least_bytes=10), reading=ReadOptions(replace=True), cleaning=Cleaning(controls=True),
@@ -235,7 +235,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(tmp_path):
     for attempt in range(40):
         process = subprocess.Popen([sys.executable, "-c", SLOWED, str(out), *files])
         try:
-            process.wait(timeout=60 if attempt == 8 else chooser.uniform(0.5, 1.2))
+            process.wait(timeout=60 if attempt == 4 else chooser.uniform(0.5, 1.2))
             break
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)

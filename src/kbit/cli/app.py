@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "advise": ("kbit.cli.advise:advise", "What to run in a given memory."),
     "report": ("kbit.cli.report:report", "One self-contained page from a store."),
     "corpus": ("kbit.cli.corpus:corpus", "Prepare text: read, deduplicate, split."),
+    "ngram": ("kbit.cli.ngram:ngram", "Fit an n-gram to a text, save it, export it as ARPA."),
     "compress": ("kbit.cli.compress:compress", "A text as a file of its code length under any coder."),
     "decompress": ("kbit.cli.decompress:decompress", "The text of a compressed file."),
     "pretrain": ("kbit.cli.pretrain:pretrain", "Train a family of models from a recipe."),

@@ -9,6 +9,7 @@ import torch
 from kbit.coders.logits import LogitReader
 from kbit.coders.predictor import Floats
 from kbit.coders.scoring import Batching
+from kbit.coders.tokens import tokeniser_spelling
 from kbit.errors import CoderError
 
 
@@ -72,7 +73,5 @@ def weights_hash(model: Any, tokenizer: Any) -> str:
     for name, tensor in sorted(model.state_dict().items()):
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    spelling = backend.to_str() if backend is not None else repr(sorted(tokenizer.get_vocab().items()))
-    found.update(spelling.encode())
+    found.update(tokeniser_spelling(tokenizer).encode())
     return found.hexdigest()

@@ -116,6 +116,45 @@ CODERS: dict[str, CoderRow] = {
         *(_compressor(name) for name in COMPRESSORS),
     )
 }
+
+
+def _saved(name: str) -> CoderRow:
+    from kbit.coders.saved import load_ngram
+
+    return CoderRow(
+        name=name,
+        what="an n-gram that was fitted and saved by `kbit ngram`",
+        needs_baseline_text=False,
+        source="Chen & Goodman 1999; Heafield et al. 2013",
+        version=NgramCoder.version,
+        make=lambda _: load_ngram(name.removeprefix(SAVED)),
+    )
+
+
+def _model(name: str) -> CoderRow:
+    return CoderRow(
+        name=name,
+        what="another language model: a folder or a hub id",
+        needs_baseline_text=False,
+        source="-",
+        version=1,
+        make=lambda _: _load_model(name),
+    )
+
+
+def _load_model(name: str) -> Coder:
+    import torch
+
+    from kbit.coders.language_model import LanguageModelCoder
+    from kbit.models import load, load_tokenizer
+
+    place = name.removeprefix(MODEL)
+    return LanguageModelCoder(load(place, dtype=torch.float32), load_tokenizer(place), name=name)
+
+
+# Names that say where a coder lies.
+SAVED, MODEL = "saved:", "model:"
+GIVEN: dict[str, Callable[[str], CoderRow]] = {SAVED: _saved, MODEL: _model}
 # Names with a number of their own choice, beside those in the table.
 PATTERNS: tuple[tuple[re.Pattern[str], Callable[[int], CoderRow]], ...] = (
     (re.compile(r"kneser-ney-([1-8])"), _ngram),
@@ -128,14 +167,17 @@ PATTERNS: tuple[tuple[re.Pattern[str], Callable[[int], CoderRow]], ...] = (
 def find_coder(name: str) -> CoderRow:
     """The row of a baseline.
 
-    Beside those of the table: `kneser-ney-N`, N from 1 to 8, and `kt-N`, `ctw-N` and `ctw-N-primed`, N from 0
-    to 32.
+    Beside those of the table: `kneser-ney-N`, N from 1 to 8; `kt-N`, `ctw-N` and `ctw-N-primed`, N from 0 to
+    32; `saved:FILE`, an n-gram of `kbit ngram`; `model:FOLDER`, another language model.
 
     Raises:
         UsageError: there is no such baseline.
     """
     if name in CODERS:
         return CODERS[name]
+    for prefix, given in GIVEN.items():
+        if name.startswith(prefix) and len(name) > len(prefix):
+            return given(name)
     for pattern, row in PATTERNS:
         if match := pattern.fullmatch(name):
             return row(int(match[1]))

@@ -174,6 +174,12 @@ def _resume(text: bytes, i: int, back: bytes, j: int) -> tuple[int, int]:
     return best
 
 
+def tokeniser_spelling(tokenizer: Any) -> str:
+    """All that a tokeniser does, as text: equal for equal ones."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    return str(backend.to_str()) if backend is not None else repr(sorted(tokenizer.get_vocab().items()))
+
+
 def same_tokeniser(one: Any, other: Any) -> bool:
     """Whether two tokenisers give every text the same tokens."""
     backends = [getattr(t, "backend_tokenizer", None) for t in (one, other)]
