@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "ops.hpp"
+#include "row_decoder.hpp"
 #include "row_kernel.hpp"
 
 namespace kbit {
@@ -14,6 +15,8 @@ struct Path {
     const char *name;
     const Ops *ops;
     std::vector<const RowKernel *> kernels;  // most preferred first; the general ones, last, take every weight
+    const RowDecoder *decoder;  // of whole rows; null where there is none but the general one
+    bool tiles;                 // whether long_product runs
 };
 
 // Best first; "portable" is always there.

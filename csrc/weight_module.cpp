@@ -1,6 +1,8 @@
 // `_core.Weight`: a packed weight, ready to multiply.
 #include "binding.hpp"
 #include "cpu.hpp"
+#include "long_product.hpp"
+#include "openmp.hpp"
 #include "product.hpp"
 
 namespace kbit::binding {
@@ -62,6 +64,30 @@ class Weight {
         return kernel_for(prepared_, numerics_of(numerics), path_).name;
     }
 
+    // out = x W^T + bias: x bfloat16 [n, cols], bias float32 [rows] or 0, out bfloat16 [n, rows], by address.
+    void long_multiply(uintptr_t x, int64_t n, int64_t stride, uintptr_t bias, uintptr_t out, int threads) const {
+        const Path &path = choose_path(path_);
+        check(path.tiles && prepared_.cols > 0, "this path has no product of many rows: decode and multiply");
+        nb::gil_scoped_release release;
+        const RowSource source(*path.ops, path.decoder, prepared_);
+        long_product({reinterpret_cast<const uint16_t *>(x), n, stride}, source,
+                     reinterpret_cast<const float *>(bias), reinterpret_cast<uint16_t *>(out), threads);
+    }
+
+    // Rows [first, first + count) to out, bfloat16 or float32 [count, cols], by address.
+    void decode(int64_t first, int64_t count, uintptr_t out, bool bfloat16, int threads) const {
+        check(first >= 0 && count >= 0 && count <= prepared_.rows - first,
+              "rows " + text(first) + " to " + text(first + count) + " of " + text(prepared_.rows) + " rows");
+        const Path &path = choose_path(path_);
+        nb::gil_scoped_release release;
+        const RowSource source(*path.ops, path.decoder, prepared_);
+        if (bfloat16) {
+            decode_rows_to(source, first, count, reinterpret_cast<uint16_t *>(out), threads);
+        } else {
+            decode_rows_to(source, first, count, reinterpret_cast<float *>(out), threads);
+        }
+    }
+
   private:
     Bytes codes_;
     Scales scales_;
@@ -82,7 +108,16 @@ void bind_weight(nb::module_ &m) {
              "second_offsets"_a.noconvert() = nb::none())
         .def("multiply", &Weight::multiply, "x"_a, "bfloat16"_a, "n"_a, "stride"_a, "y"_a, "numerics"_a,
              "threads"_a = 1, "y = x W^T, by address: x float32 or bfloat16 [n, cols], y float32 [n, rows].")
+        .def("long_multiply", &Weight::long_multiply, "x"_a, "n"_a, "stride"_a, "bias"_a, "out"_a, "threads"_a = 1,
+             "out = x W^T + bias for many rows, by address: x and out bfloat16, bias float32 or 0.")
+        .def("decode", &Weight::decode, "first"_a, "count"_a, "out"_a, "bfloat16"_a, "threads"_a = 1,
+             "Rows to bfloat16 or float32 [count, cols], by address.")
         .def("kernel", &Weight::kernel, "numerics"_a, "Name of the kernel that multiplies with these numerics.");
+    m.def("long_products", [](const std::string &path) { return choose_path(path).tiles; }, "path"_a = "",
+          "Whether Weight.long_multiply runs here.");
+    m.def("long_workspace_bytes", &amx_workspace_bytes, "What each thread keeps for long products, at most.");
+    m.def("openmp_runtime", [] { return std::string(openmp_runtime()); },
+          "File of PyTorch's OpenMP runtime, whose threads do long products; empty: threads of our own do.");
 }
 
 }  // namespace kbit::binding
