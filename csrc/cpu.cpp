@@ -62,7 +62,7 @@ std::vector<Path> find_paths() {
     if (avx512_ops() && cpu_has_vbmi()) {
         const RowKernel *f32 = vbmi_f32_kernel(), *bf16 = cpu_has_bf16() ? vbmi_bf16_kernel() : nullptr;
         const RowKernel *a8 = cpu_has_vnni() ? vbmi_a8_kernel() : nullptr;
-        if (amx_bf16_kernel() && cpu_has_amx()) {
+        if ((amx_bf16_kernel() || amx_compiled()) && cpu_has_amx()) {
             found.push_back(make_path("amx", avx512_ops(), {amx_bf16_kernel(), bf16, a8, f32}));
             found.back().tiles = amx_compiled();
         }

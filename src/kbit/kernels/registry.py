@@ -9,7 +9,7 @@ from torch import Tensor
 from kbit.errors import FormatError, did_you_mean
 from kbit.formats.packed import PackedTensor
 from kbit.formats.weight_format import WeightFormat
-from kbit.kernels import core
+from kbit.kernels import core, long
 from kbit.kernels.reference import SLICE_WEIGHTS, reference_input_gradient, reference_product
 
 NUMERICS: tuple[str, ...] = ("a16", "a8")
@@ -49,7 +49,7 @@ CORE = Kernel(
     workspace_bytes_a_column=core.WORKSPACE_BYTES_A_COLUMN,
     serves=lambda fmt, device, dtype: fmt.is_packed and core.serves(device, dtype),
     product=core.core_product,
-    input_gradient=reference_input_gradient,
+    input_gradient=long.panels_input_gradient,
 )
 CORE_A8 = Kernel(
     name="core-a8",
@@ -58,7 +58,24 @@ CORE_A8 = Kernel(
     workspace_bytes_a_column=core.WORKSPACE_BYTES_A_COLUMN,
     serves=lambda fmt, device, dtype: fmt.is_packed and core.serves(device, dtype),
     product=core.core_product_a8,
-    input_gradient=reference_input_gradient,
+    input_gradient=long.panels_input_gradient,
+)
+TILES = Kernel(
+    name="tiles",
+    numerics="a16",
+    workspace_bytes=long.tiles_workspace_bytes(),
+    serves=lambda fmt, device, dtype: fmt.is_packed and long.tiles_serve(device, dtype),
+    product=long.tiles_product,
+    input_gradient=long.panels_input_gradient,
+)
+PANELS = Kernel(
+    name="panels",
+    numerics="a16",
+    workspace_bytes=long.PANEL_BYTES,
+    workspace_bytes_a_column=4,
+    serves=lambda fmt, device, dtype: fmt.is_packed and long.panels_serve(device, dtype),
+    product=long.panels_product,
+    input_gradient=long.panels_input_gradient,
 )
 REFERENCE = Kernel(
     name="reference",
@@ -69,7 +86,7 @@ REFERENCE = Kernel(
     input_gradient=reference_input_gradient,
 )
 
-KERNELS: tuple[Kernel, ...] = (CORE, CORE_A8, REFERENCE)
+KERNELS: tuple[Kernel, ...] = (CORE, CORE_A8, TILES, PANELS, REFERENCE)
 
 
 def available() -> list[str]:
