@@ -62,6 +62,7 @@ class Case:
     model_noise: float = 0.0
     row_noise: float = 0.004
     falling: bool = True
+    additive: bool = False  # noise in the unit of the response: an accuracy is of so many items, high or low
 
 
 BITS = (16, 8, 4, 3)
@@ -143,13 +144,15 @@ CASES: Mapping[str, Case] = {
     "sigmoid-link": Case(
         truth={"chance": 0.25, "range": 0.6, "slope": 4.0, "middle": 2.9},
         inputs=lambda m: {"loss": np.linspace(1.8, 4.2, m)},
-        row_noise=0.02,
+        row_noise=0.01,
+        additive=True,
         models=(12, 24, 48),
     ),
     "exponential-link": Case(
         truth={"limit": 0.8, "k": 2.5, "gamma": 0.7},
         inputs=lambda m: {"loss": np.linspace(1.8, 4.2, m)},
         row_noise=0.01,
+        additive=True,
         models=(8, 12, 24, 48),
         falling=False,
     ),
@@ -181,4 +184,5 @@ def draw(case, curve, models, rng, draws):
         return scale * rng.standard_t(TAIL, size=(draws, count)) / spread
 
     common = np.repeat(noise(case.model_noise, models), case.rows_of_a_model, axis=1)
-    return curve * np.exp(common + noise(case.row_noise, curve.size))
+    whole = common + noise(case.row_noise, curve.size)
+    return curve + whole if case.additive else curve * np.exp(whole)

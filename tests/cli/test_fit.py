@@ -1,6 +1,7 @@
 """`kbit fit` from the command line."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -45,6 +46,15 @@ def test_words_go_to_stdout(csv, capsys):
         (["--law", "power-law", "--holdout", "some"], 2, "--holdout"),
         (["--law", "power-law", "--store", "x.sqlite"], 2, "either as --data"),
         (["--law", "power-law", "--text", "x"], 2, "--text is for --store"),
+        ([], 2, "say which law"),
+        (["--load", "x.json"], 2, "leave out --data"),
+        (["--law", "power-law", "--column", "stored_bits=N", "--fix", "alpha=x"], 2, "takes a number"),
+        (["--law", "power-law", "--column", "stored_bits=N", "--fix", "beta=1"], 1, "no parameter 'beta'"),
+        (
+            ["--law", "power-law", "--column", "stored_bits=N", "--unit", "stored_bits=pounds"],
+            1,
+            "cannot be in",
+        ),
     ],
 )
 def test_errors_name_the_remedy(csv, capsys, arguments, code, message):
@@ -73,3 +83,31 @@ def test_json_and_parquet_tables_read_as_the_csv_does(tmp_path):
     (tmp_path / "t.jsonl").write_text("\n".join(json.dumps(r) for r in rows))
     for name in ("t.json", "t.parquet", "t.jsonl"):
         assert read_table(tmp_path / name) == {"a": [1, 2.5], "b": ["x", None]}
+
+
+def test_a_fit_is_saved_and_loaded_to_predict(csv, tmp_path, capsys):
+    out = tmp_path / "fit.json"
+    common = ["fit", "--law", "power-law", "--data", csv, "--column", "stored_bits=N", "model=name",
+              "--where", "epoch_excluded=0", "--resamples", "30", "--at", "stored_bits=1e9",
+              "--save"]  # fmt: skip
+    assert run([*common, str(out), "--compare", "interpolation", "--json"]) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert first["predicted"]["value"] == pytest.approx(1.5 + 30 * 1e9**-0.3, rel=1e-6)
+    assert first["predicted"]["extrapolation"] == pytest.approx(10.0)
+    assert [row["law"] for row in first["compared"]] == ["power-law", "interpolation"]
+    assert run(["fit", "--load", str(out), "--at", "stored_bits=1e9", "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["predicted"] == first["predicted"]
+    assert again["data_hash"] == first["data_hash"]
+    kept = Path(csv).read_text()
+    assert run([*common, csv]) == 2
+    assert "is the data" in capsys.readouterr().err
+    assert Path(csv).read_text() == kept
+
+
+def test_a_published_set_by_name_with_its_own_example(capsys):
+    assert run(["ls", "data", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["rows"]}
+    example = rows["qllm-eval-lambada"]["example"].split()[1:]
+    assert run([*example, "bits>=4", "--resamples", "20", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == 21

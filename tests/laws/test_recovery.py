@@ -50,6 +50,14 @@ TRUTH = {
         {"params": N, "mse": np.resize([1e-6, 1e-3, 0.009, 0.03, 0.1, 0.3], N.size)},
         {"limit": 1.5, "A": 60.0, "alpha": 0.3, "c": 4.0, "p": 0.8},
     ),
+    "capacity-free": (
+        {"params": N, "mse": np.resize([1e-6, 2e-3, 0.009, 0.03, 0.1, 0.3], N.size)},
+        {"limit": 1.5, "A": 60.0, "alpha": 0.3, "loss_1": 0.05, "loss_2": 0.4, "loss_3": 2.0},
+    ),
+    "effective-by-bits": (
+        {"params": N, "bits": BITS},
+        {"limit": 1.5, "A": 60.0, "alpha": 0.3, "eff[6]": 0.97, "eff[4]": 0.8, "eff[3]": 0.5, "eff[2]": 0.1},
+    ),
     "sigmoid-link": ({"loss": LOSS}, {"chance": 0.25, "range": 0.6, "slope": 4.0, "middle": 2.9}),
     "exponential-link": ({"loss": LOSS}, {"limit": 0.8, "k": 2.5, "gamma": 0.7}),
     "broken-power-law": (
@@ -67,12 +75,10 @@ def test_exact_values_give_the_parameters_back(name):
     table = dict(inputs)
     columns = {**inputs}
     if form.levels_input is not None:
-        columns |= {f"offset[{k}]": (inputs["bits"] == k).astype(float) for k in (6, 4, 3, 2)}
+        columns |= {f"{form.offset.name}[{k}]": (inputs["bits"] == k).astype(float) for k in (6, 4, 3, 2)}
     from dataclasses import replace
 
-    offsets = (
-        tuple(replace(form.offset, name=n) for n in truth if n.startswith("offset[")) if form.offset else ()
-    )
+    offsets = tuple(replace(form.offset, name=n) for n in truth if "[" in n) if form.offset else ()
     model = Model(
         form=form, parameters=form.parameters + offsets, sign=1.0 if direction == "falling" else -1.0
     )

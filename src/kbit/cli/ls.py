@@ -13,8 +13,8 @@ from kbit.errors import UsageError, did_you_mean
 if TYPE_CHECKING:
     from rich.console import Console
 
-# noun -> module whose listing() has the rows, columns shown in a terminal, what is said of an empty list
-NOUNS: dict[str, tuple[str, tuple[str, ...], str]] = {
+# noun -> modules whose listing() has the rows, columns shown in a terminal, what is said of an empty list
+NOUNS: dict[str, tuple[str | tuple[str, ...], tuple[str, ...], str]] = {
     "formats": (
         "kbit.formats",
         ("name", "example", "bits", "bits_per_weight", "gaussian_mse", "shannon_mse", "distance_bits"),
@@ -29,7 +29,11 @@ NOUNS: dict[str, tuple[str, tuple[str, ...], str]] = {
         "No models ship with this kbit. Give folders: kbit ls models PATH.",
     ),
     "tasks": ("kbit.tasks", ("name", "what"), "There are no downstream tasks in this version of kbit yet."),
-    "data": ("kbit.ladder.texts", ("name", "what"), "No data ships with this version of kbit yet."),
+    "data": (
+        ("kbit.ladder.texts", "kbit.laws.published"),
+        ("name", "what", "licence"),
+        "No data ships with this version of kbit yet.",
+    ),
 }
 
 
@@ -47,8 +51,8 @@ def ls(
         raise UsageError(f"there is no list of {noun!r}: {did_you_mean(noun, NOUNS)}")
     if path and noun != "models":
         raise UsageError(f"kbit ls {noun} takes no path; only `kbit ls models PATH` does.")
-    module, columns, nothing = NOUNS[noun]
-    rows = _listing(module)
+    modules, columns, nothing = NOUNS[noun]
+    rows = [r for m in ([modules] if isinstance(modules, str) else modules) for r in _listing(m)]
     for place in path or ():
         rows += _models_below(place)
 

@@ -45,6 +45,12 @@ def pairs(given: Sequence[str] | None, *, option: str) -> dict[str, str]:
     return found
 
 
+DataFile = Annotated[
+    Path | None,
+    Parameter(help="A CSV, Parquet or JSON file, or the name of a published set (`kbit ls data`)."),
+]
+
+
 def table_from(
     data: Path | None, store: str | None, *, study: str | None = None, where: Sequence[str] | None = None
 ) -> list[dict[str, Any]]:
@@ -61,8 +67,10 @@ def table_from(
 
     if data is not None:
         from kbit.laws.files import read_table
+        from kbit.laws.published import BY_NAME
 
-        columns: Any = read_table(data)
+        named = BY_NAME.get(str(data))
+        columns: Any = read_table(named.path if named is not None and not data.exists() else data)
     else:
         from kbit.store import open_store
 

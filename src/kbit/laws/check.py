@@ -20,7 +20,7 @@ def check_data(form: Form, data: Data, *, allow_narrow: bool) -> list[str]:
             that spans less than a decade.
     """
     notes = []
-    parameters = len(form.parameters) + max(0, len(data.levels) - 1)
+    parameters = sum(p.low < p.high for p in form.parameters) + max(0, len(data.levels) - 1)
     needed = 2 if form.is_interpolation else parameters + 1
     if data.rows < needed:
         raise LawError(
@@ -47,6 +47,7 @@ def check_data(form: Form, data: Data, *, allow_narrow: bool) -> list[str]:
             notes.append(f"{text}: exponents mean little.")
     if float(data.response.max()) <= float(data.response.min()):
         raise LawError(f"the response has only one value, {data.response[0]:g}: there is nothing to fit.")
+    notes.extend(f"{fault}." for fault in data.mixed)
     if data.dropped:
         notes.append(f"{data.dropped} rows with missing values were left out.")
     return notes

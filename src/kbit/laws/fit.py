@@ -23,7 +23,7 @@ from kbit.laws.result import Diagnostics, Fit, HeldOut, HeldOutRow
 from kbit.laws.starts import grid_starts, spread_starts
 from kbit.laws.table import Data, Table, direction_of, read
 
-VERSION = "1"  # of the algorithm: a saved fit of another version is not the same fit
+VERSION = "2"  # of the algorithm: a saved fit of another version is not the same fit
 Interval = Literal["auto", "bootstrap", "profile"]
 
 
@@ -51,6 +51,9 @@ def fit(
     resamples: int = 1000,
     starts: int = 24,
     allow_narrow: bool = False,
+    allow_mixed: bool = False,
+    units: Mapping[str, str] | None = None,
+    fixed: Mapping[str, float] | None = None,
     seed: int = 0,
 ) -> Fit:
     """Fit a law to a table.
@@ -71,13 +74,16 @@ def fit(
         resamples: refits for intervals and predictions.
         starts: of the search: half from the form's grid, half around the best of them.
         allow_narrow: fit although an input spans less than a decade.
+        allow_mixed: fit although rows have no common unit (several texts, tokenisers, contexts, metrics).
+        units: input role -> unit of its column (`kbit.laws.units.UNITS`), where that is not the law's own.
+        fixed: parameter -> value at which it is held instead of being fitted.
         seed: of everything drawn.
 
     Raises:
         LawError: the data cannot carry this law, or an argument is unknown; the message says what to do.
     """
-    form = form_of(law)
-    data = read(form, table, columns)
+    form = form_of(law).holding(fixed) if fixed else form_of(law)
+    data = read(form, table, columns, units=units, allow_mixed=allow_mixed)
     way = direction_of(form, data, direction)
     loss = _loss(form, data, objective, delta)
     notes = check_data(form, data, allow_narrow=allow_narrow)
@@ -88,7 +94,9 @@ def fit(
         )
     fitted = _fit_rows(form, data, way, loss, interval, resamples, starts, seed)
     held, held_notes = _hold_out(form, data, way, loss, holdout, resamples, starts, seed)
-    result = replace(fitted, held_out=held, warnings=())
+    result = replace(
+        fitted, held_out=held, warnings=(), fixed=dict(fixed or {}), input_units=dict(units or {})
+    )
     return replace(result, warnings=(*notes, *check_fit(result, data), *held_notes))
 
 
@@ -291,14 +299,15 @@ def _diagnostics(found: _Solution, data: Data, noise: Noise) -> Diagnostics:
     i = int(np.nanargmin(np.where(np.isfinite(objective), objective, np.inf)))
     low, high = found.model.bounds
     near_bound = 1e-9 * np.maximum(1.0, np.abs(found.theta))
-    hit = (found.theta <= low + near_bound) | (found.theta >= high - near_bound)
+    free = found.model.is_free
+    hit = free & ((found.theta <= low + near_bound) | (found.theta >= high - near_bound))
     fitted = found.model.values(found.theta[None], data.columns)[0]
-    size, rows = found.theta.shape[0], data.rows
+    size, rows = int(free.sum()), data.rows
     full, projected = _conditions(found)
     residual = found.problem.residuals(found.theta[None])[0]
     squares = float((found.problem.weights / found.problem.weights.mean() * residual**2).sum())
-    free = size + 1
-    penalty = 2.0 * free * (free + 1) / (rows - free - 1) if rows > free + 1 else float("inf")
+    counted = size + 1  # the noise is a parameter too
+    penalty = 2.0 * counted * (counted + 1) / (rows - counted - 1) if rows > counted + 1 else float("inf")
     scale = noise.scale
     if data.standard_error is not None:
         # weights are inverse variances: back to the unit of the response, at a typical row
@@ -312,7 +321,7 @@ def _diagnostics(found: _Solution, data: Data, noise: Noise) -> Diagnostics:
         condition_number_projected=projected,
         residual_scale=scale,
         r_squared=_r_squared(data.response, fitted),
-        aicc=rows * float(np.log(max(squares, 1e-300) / rows)) + 2.0 * free + penalty,
+        aicc=rows * float(np.log(max(squares, 1e-300) / rows)) + 2.0 * counted + penalty,
     )
 
 
@@ -321,7 +330,9 @@ def _conditions(found: _Solution) -> tuple[float, float]:
     slopes = jacobian(found.problem, found.theta)
     natural = found.model.natural(found.theta)
     own = slopes / np.where(found.model.is_log, natural, 1.0)
-    linear = np.array([p.linear for p in found.model.parameters])
+    free = found.model.is_free
+    slopes, own = slopes[:, free], own[:, free]
+    linear = np.array([p.linear for p in found.model.parameters])[free]
     full = float(np.linalg.cond(own) ** 2)
     if linear.all() or not linear.any():
         return full, full

@@ -1,9 +1,10 @@
 """What a law's form is: one frozen row with its formula, parameters, inputs, direction and source."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from kbit.errors import LawError, did_you_mean
 from kbit.laws.dual import Array, Dual
 
 Direction = Literal["rising", "falling"]
@@ -87,6 +88,33 @@ class Form:
     bootstrap_from: int = 8
     offset: Parameter | None = None
     constants: Mapping[str, float] = field(default_factory=dict)
+
+    def holding(self, fixed: Mapping[str, float]) -> "Form":
+        """The same form with some parameters held: ranges that are a point.
+
+        Raises:
+            LawError: no such parameter, or a value outside its range.
+        """
+        known = {p.name: p for p in self.parameters}
+        for name, value in fixed.items():
+            if name not in known:
+                raise LawError(
+                    f"law {self.name!r} has no parameter {name!r} to fix: {did_you_mean(name, known)}"
+                )
+            if not known[name].low <= value <= known[name].high:
+                raise LawError(
+                    f"{name} cannot be fixed at {value:g}: it lies between {known[name].low:g} and "
+                    f"{known[name].high:g}."
+                )
+        return replace(
+            self,
+            parameters=tuple(
+                replace(p, low=fixed[p.name], high=fixed[p.name], linear=False, grid=(fixed[p.name],))
+                if p.name in fixed
+                else p
+                for p in self.parameters
+            ),
+        )
 
     @property
     def is_interpolation(self) -> bool:

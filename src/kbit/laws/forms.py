@@ -260,9 +260,53 @@ ROWS = (
         evaluate=formulas.capacity_by_error,
         objective="squares",
         response="gain in bits per byte, or any loss",
-        citation="after Panferov et al. 2025 (arXiv 2502.05003): one capacity function for all formats",
+        citation="after Panferov et al. 2025 (arXiv 2506.01863): one capacity function for all formats",
         recommended_models=8,
         bootstrap_from=96,
+    ),
+    Form(
+        name="capacity-free",
+        title="one free curve for all formats, by their error on a Gaussian",
+        formula="response = limit ± A · (params · exp(-loss(mse)))^-alpha; loss rises by loss_1, loss_2 and "
+        "loss_3 over the decades of mse from 0.001 to 1, straight in log mse between",
+        parameters=(
+            _limit(),
+            _scale("A", "response · parameters^alpha", "distance from the limit at one parameter"),
+            _exponent("alpha", "how fast the distance falls"),
+            *(
+                _free(
+                    f"loss_{j}", "log parameters", f"lost from mse 1e-{4 - j} to 1e-{3 - j}", (0.03, 0.3, 2.0)
+                )
+                for j in (1, 2, 3)
+            ),
+        ),
+        inputs=(PARAMS, MSE),
+        directions=("rising", "falling"),
+        evaluate=formulas.capacity_free,
+        objective="squares",
+        response="gain in bits per byte, or any loss",
+        citation="after Panferov et al. 2025 (arXiv 2506.01863): capacity is a function of the squared error",
+        recommended_models=8,
+        bootstrap_from=96,
+    ),
+    Form(
+        name="effective-by-bits",
+        title="one curve in effective parameters, a share of them for each k",
+        formula="response = limit ± A · (params · eff[k])^-alpha; eff of the largest k is 1",
+        parameters=(
+            _limit(),
+            _scale("A", "response · parameters^alpha", "distance from the limit at one parameter"),
+            _exponent("alpha", "how fast the distance falls"),
+        ),
+        inputs=(PARAMS, Input(role="bits", unit="bits for each weight", size=False, levels=True)),
+        directions=("rising", "falling"),
+        evaluate=formulas.effective_by_bits,
+        objective="squares",
+        response="gain in bits per byte, or any loss",
+        citation="Panferov et al. 2025 (arXiv 2502.05003): parameter efficiency of each precision",
+        recommended_models=8,
+        bootstrap_from=96,
+        offset=_free("eff", "share of parameters", "what a parameter of k bits counts", (0.3, 0.9)),
     ),
     Form(
         name="sigmoid-link",

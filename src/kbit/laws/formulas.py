@@ -1,5 +1,6 @@
 """The formulas of the table in `forms`, each written once; slopes follow from `Dual`."""
 
+import itertools
 from collections.abc import Mapping
 
 import numpy as np
@@ -8,6 +9,7 @@ from kbit.laws.dual import Array, Dual, exp, log, logistic, minimum, power, soft
 
 Values = Mapping[str, Dual]
 Columns = Mapping[str, Array]
+MSE_KNOTS = (-3.0, -2.0, -1.0, 0.0)  # decimal logarithms of the squared error where the free function bends
 
 
 def power_law(p: Values, x: Columns, sign: float) -> Dual:
@@ -86,6 +88,24 @@ def capacity_by_error(p: Values, x: Columns, sign: float) -> Dual:
     """One curve for all formats: parameters count as N·e^(-c·mse^p), mse that of a unit Gaussian."""
     share = exp(-(p["c"] * power(np.maximum(x["mse"], 1e-30), p["p"])))
     return p["limit"] + sign * (p["A"] * power(x["params"] * share, -p["alpha"]))
+
+
+def capacity_free(p: Values, x: Columns, sign: float) -> Dual:
+    """The same with a free function: what is lost rises by `loss_j` along decade j of mse, level outside."""
+    at = np.log10(np.maximum(x["mse"], 1e-30))
+    lost: Dual | Array = np.zeros_like(at)
+    for j, (left, right) in enumerate(itertools.pairwise(MSE_KNOTS), start=1):
+        lost = p[f"loss_{j}"] * np.clip((at - left) / (right - left), 0.0, 1.0) + lost
+    return p["limit"] + sign * (p["A"] * exp(p["alpha"] * (lost - np.log(x["params"]))))
+
+
+def effective_by_bits(p: Values, x: Columns, sign: float) -> Dual:
+    """Panferov et al. 2025: at each k a model counts as N·eff(k) parameters; eff of the largest k is 1."""
+    size: Dual | Array = np.log(x["params"])
+    for name, value in p.items():
+        if name.startswith("eff["):
+            size = log(value) * x[name] + size
+    return p["limit"] + sign * (p["A"] * exp(-(p["alpha"] * size)))
 
 
 def sigmoid_link(p: Values, x: Columns, sign: float) -> Dual:

@@ -127,7 +127,7 @@ def _theta(found: Fit) -> Array:
 def _problem(found: Fit, table: Table, columns: Mapping[str, str] | None) -> tuple[Data, Problem]:
     if found.bound is None or found.loss is None:
         raise LawError(f"{found.law!r} has no parameters that could move.")
-    data = read(found.form, table, columns)
+    data = read(found.form, table, columns, units=found.input_units, allow_mixed=True)
     if data.content_hash() != found.data_hash:
         raise LawError("this is not the table the law was fitted to: give the same rows and columns.")
     problem = Problem(

@@ -1,6 +1,6 @@
 """A form bound to data: search coordinates, bounds, and predictions with their slopes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,10 +25,15 @@ class Model:
     @classmethod
     def of(cls, form: Form, data: Data, direction: Direction) -> "Model":
         """Name one offset for each level but the reference."""
+        return cls.with_levels(form, data.levels, direction)
+
+    @classmethod
+    def with_levels(cls, form: Form, levels: Sequence[str], direction: str) -> "Model":
+        """The same from the levels' names, the reference first."""
         offsets = (
             ()
             if form.offset is None
-            else tuple(replace(form.offset, name=f"{form.offset.name}[{level}]") for level in data.levels[1:])
+            else tuple(replace(form.offset, name=f"{form.offset.name}[{level}]") for level in levels[1:])
         )
         return cls(
             form=form, parameters=form.parameters + offsets, sign=-1.0 if direction == "rising" else 1.0
@@ -43,6 +48,11 @@ class Model:
     def is_log(self) -> NDArray[np.bool_]:
         """Which parameters are searched as logarithms."""
         return np.array([p.log for p in self.parameters])
+
+    @property
+    def is_free(self) -> NDArray[np.bool_]:
+        """Which parameters are fitted, not held."""
+        return np.array([p.low < p.high for p in self.parameters])
 
     @property
     def bounds(self) -> tuple[Array, Array]:

@@ -1,6 +1,6 @@
 """What the residuals of a fit say about noise: that of a model, which its rows share, and that of a row."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,8 @@ class Noise:
         of_row: standard deviation of what each row has for itself.
         of_model: standard deviation of what all rows of a model have in common; 0 where models have one row.
         degrees: of freedom behind each parameter's variance, [parameters].
-        threshold: what one squared t adds to the objective on each parameter's profile, [parameters].
+        threshold: what one squared t adds to the objective on each parameter's profile, [parameters]; 0 for
+            one that is held.
     """
 
     of_row: float
@@ -38,12 +39,16 @@ def noise_of(problem: Problem, theta: Array, models: NDArray[np.str_], *, known_
     good is luck.
     """
     residual = problem.residuals(theta[None])[0]
-    active = problem.weights > 0
+    active, free = problem.weights > 0, problem.model.is_free
     if problem.loss.is_robust:
-        return _robust(problem, residual, active, np.unique(models[active]).size, theta.shape[0])
-    root = np.sqrt(problem.weights[active])
-    slopes = jacobian(problem, theta)[active]
-    return _components(root * residual[active], slopes, models[active], known_errors=known_errors)
+        found = _robust(problem, residual, active, np.unique(models[active]).size, int(free.sum()))
+    else:
+        root = np.sqrt(problem.weights[active])
+        slopes = jacobian(problem, theta)[active][:, free]
+        found = _components(root * residual[active], slopes, models[active], known_errors=known_errors)
+    degrees, threshold = np.full(free.size, found.degrees.min()), np.zeros(free.size)
+    degrees[free], threshold[free] = found.degrees, found.threshold
+    return replace(found, degrees=degrees, threshold=threshold)
 
 
 def _robust(problem: Problem, residual: Array, active: NDArray[np.bool_], models: int, size: int) -> Noise:

@@ -117,6 +117,8 @@ class Fit:
     is_log: bool
     input_ranges: Mapping[str, tuple[float, float]]
     levels: tuple[str, ...] = ()
+    fixed: Mapping[str, float] = field(default_factory=dict)
+    input_units: Mapping[str, str] = field(default_factory=dict)
     loss: Loss | None = field(default=None, repr=False)
     bound: Model | None = field(default=None, repr=False)
     theta: Array | None = field(default=None, repr=False)
@@ -158,6 +160,7 @@ class Fit:
             "direction": self.direction,
             "parameters": dict(self.parameters),
             "units": dict(self.units),
+            "fixed": dict(self.fixed),
             "ci95": {name: list(ends) for name, ends in self.ci95.items()},
             "interval": self.interval,
             "objective": self.objective,
@@ -170,6 +173,10 @@ class Fit:
             "dropped": self.dropped,
             "response": self.response,
             "sources": dict(self.sources),
+            "input_units": {
+                item.role: self.input_units.get(item.role, item.unit) for item in self.form.inputs
+            },
+            "input_ranges": {role: list(ends) for role, ends in self.input_ranges.items()},
             "knots": None
             if self.knots is None
             else {"size": np.exp(self.knots.log_size).tolist(), "height": self.knots.height.tolist()},
@@ -188,6 +195,9 @@ class Fit:
             + (f" ({self.dropped} rows with missing values left out)" if self.dropped else ""),
         ]
         for name, value in self.parameters.items():
+            if name in self.fixed:
+                lines.append(f"  {name:<12} {value:<12.6g} fixed")
+                continue
             low, high = self.ci95[name]
             unit = f"  [{self.units[name]}]" if self.units[name] else ""
             lines.append(f"  {name:<12} {value:<12.6g} 95% {low:.4g} to {high:.4g}{unit}")

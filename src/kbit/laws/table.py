@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from kbit.errors import LawError, did_you_mean
 from kbit.laws.dual import Array
 from kbit.laws.form import Direction, Form
+from kbit.laws.units import factor, mixed
 
 Table = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
@@ -56,6 +57,7 @@ class Data:
         levels: of the categorical input, the reference first; () if there is none.
         sources: role -> column it was read from.
         dropped: rows left out because a value was missing.
+        mixed: what the rows mix that has no common unit, where the caller insisted.
     """
 
     columns: Mapping[str, Array]
@@ -67,6 +69,7 @@ class Data:
     levels: tuple[str, ...]
     sources: Mapping[str, str]
     dropped: int
+    mixed: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -90,6 +93,7 @@ class Data:
             levels=self.levels,
             sources=self.sources,
             dropped=self.dropped,
+            mixed=self.mixed,
         )
 
     def content_hash(self) -> str:
@@ -149,15 +153,25 @@ def numbers(values: NDArray[Any], column: str) -> Array:
 def where(table: Table, conditions: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
     """The rows whose columns equal the given values (as numbers where both sides are numbers).
 
+    A name that ends in ">" or "<" keeps values that are at least, or at most, the one given.
+
     >>> where({"a": [1, 2], "b": ["x", "y"]}, {"a": "2"})["b"].tolist()
     ['y']
     """
     columns = as_columns(table)
     keep = np.ones(next(iter(columns.values())).shape[0], dtype=bool)
     for name, wanted in conditions.items():
-        if name not in columns:
-            raise LawError(f"there is no column {name!r} to select on: {did_you_mean(name, columns)}")
-        keep &= np.array([_same(value, wanted) for value in columns[name].tolist()])
+        # "bits>=4" arrives here as the name "bits>" and the value "4"
+        order = name[-1] if name[-1:] in "<>" and name not in columns else ""
+        column = name.removesuffix(order)
+        if column not in columns:
+            raise LawError(f"there is no column {column!r} to select on: {did_you_mean(column, columns)}")
+        if order:
+            values = numbers(columns[column], column)
+            limit = numbers(np.array([wanted], dtype=object), column)[0]
+            keep &= values >= limit if order == ">" else values <= limit
+        else:
+            keep &= np.array([_same(value, wanted) for value in columns[column].tolist()])
     if not keep.any():
         raise LawError(f"no row has {', '.join(f'{n}={v}' for n, v in conditions.items())}.")
     return {name: values[keep] for name, values in columns.items()}
@@ -176,16 +190,25 @@ def level_name(value: float | str) -> str:
     return str(int(number)) if number.is_integer() else repr(number)
 
 
-def read(form: Form, table: Table, columns: Mapping[str, str] | None = None) -> Data:
+def read(
+    form: Form,
+    table: Table,
+    columns: Mapping[str, str] | None = None,
+    *,
+    units: Mapping[str, str] | None = None,
+    allow_mixed: bool = False,
+) -> Data:
     """Match a table's columns to a form's roles and drop rows with a missing value.
 
     Args:
         form: what is to be fitted.
         table: columns (name -> values) or rows (a mapping each).
         columns: role -> column, for what the names alone do not say.
+        units: input role -> unit of its column, where that is not the law's own.
+        allow_mixed: take rows of several texts, tokenisers, contexts, metrics or units together.
 
     Raises:
-        LawError: an unknown role or column, no response, or nothing left.
+        LawError: an unknown role, column or unit, no response, nothing left, or rows without a common unit.
     """
     source = as_columns(table)
     given = _given(columns or {}, source)
@@ -208,6 +231,15 @@ def read(form: Form, table: Table, columns: Mapping[str, str] | None = None) -> 
     weight_column = given.get("weight")
 
     inputs = {role: numbers(source[column], column) for role, column in roles.items()}
+    scales = {
+        SYNONYMS.get(role, role): factor(SYNONYMS.get(role, role), u) for role, u in (units or {}).items()
+    }
+    unused = sorted(set(scales) - set(inputs))
+    if unused:
+        raise LawError(
+            f"law {form.name!r} has no input {unused[0]!r} to give a unit to; it has {', '.join(inputs)}."
+        )
+    inputs = {role: values * scales.get(role, 1.0) for role, values in inputs.items()}
     response = numbers(source[response_column], response_column)
     error = None if error_column is None else numbers(source[error_column], error_column)
     weight = (
@@ -218,6 +250,12 @@ def read(form: Form, table: Table, columns: Mapping[str, str] | None = None) -> 
         keep &= np.isfinite(values)
     if not keep.any():
         raise LawError(f"no row has all of {', '.join((*roles.values(), response_column))}: nothing to fit.")
+    faults = mixed(source, keep, {**roles, response_role: response_column})
+    if faults and not allow_mixed:
+        raise LawError(
+            f"{faults[0]}. Choose one with --where COLUMN=VALUE, or insist with --allow-mixed if they are "
+            "comparable after all."
+        )
     for item in form.inputs:
         if item.size and (inputs[item.role][keep] <= 0).any():
             raise LawError(f"{item.role} ({item.unit}) must be positive; column {roles[item.role]!r} is not.")
@@ -247,6 +285,7 @@ def read(form: Form, table: Table, columns: Mapping[str, str] | None = None) -> 
         levels=levels,
         sources=sources,
         dropped=int(count - keep.sum()),
+        mixed=tuple(faults),
     )
     return everything.take(keep)
 
