@@ -72,6 +72,8 @@ def test_what_stays_is_what_deduplicate_keeps(tmp_path):
         for d in expected.dropped
         if d.similarity < 1
     }
+    exact = {r["name"]: r["found"]["kept"] for r in removed if r["reason"] == "exact duplicate"}
+    assert exact == {d.name: d.kept for d in expected.dropped if d.similarity == 1}
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert len(manifest["shards"]) > 2
     for shard in manifest["shards"]:
