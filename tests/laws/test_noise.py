@@ -83,3 +83,15 @@ def test_models_with_several_rows_get_the_profile_where_resampling_would_be_too_
     assert choose_interval(FORMS["offset-by-bits"], 12) == "profile"
     assert choose_interval(FORMS["power-law"], 12) == "bootstrap"
     assert choose_interval(FORMS["power-law"], 7) == "profile"
+
+
+def test_a_fit_warns_where_simulated_intervals_do_not_cover():
+    from dataclasses import replace
+
+    from kbit.laws.check import _coverage
+
+    form = FORMS["power-law"]
+    assert _coverage(replace(form, coverage=(0.94, 0.96))) == []
+    assert "too narrow" in _coverage(replace(form, coverage=(0.9, 0.96)))[0]
+    assert "wider than they need be" in _coverage(replace(form, coverage=(0.95, 0.98)))[0]
+    assert "not simulated" in _coverage(replace(form, coverage=None))[0]

@@ -10,6 +10,7 @@ from kbit.laws.table import Data
 POOR_R_SQUARED = 0.9
 POOR_CHI = 3.0
 FEW_STARTS = 0.2
+COVERS = (0.93, 0.97)
 
 
 def check_data(form: Form, data: Data, *, allow_narrow: bool) -> list[str]:
@@ -79,9 +80,25 @@ def check_fit(result: Fit, data: Data) -> list[str]:
                 "something; "
                 "intervals are widened accordingly."
             )
+    if not result.form.is_interpolation:
+        notes.extend(_coverage(result.form))
     if not result.form.is_interpolation and result.models < result.form.recommended_models:
         notes.append(
             f"{result.models} models are fewer than the {result.form.recommended_models} recommended for "
             f"{result.law!r}: read the intervals as rough."
         )
     return notes
+
+
+def _coverage(form: Form) -> list[str]:
+    """What simulation says of the form's intervals, where they do not cover what they promise."""
+    if form.coverage is None:
+        return [f"how often 95% intervals of {form.name!r} hold the truth was not simulated."]
+    low, high = form.coverage
+    if COVERS[0] <= low and high <= COVERS[1]:
+        return []
+    tone = "read them as too narrow" if low < COVERS[0] else "some are wider than they need be"
+    return [
+        f"in simulation 95% intervals of {form.name!r} held the truth in {low:.1%} to {high:.1%} of draws at "
+        f"{form.recommended_models} models: {tone}."
+    ]

@@ -69,7 +69,9 @@ class Form:
             chooses.
         response: what is fitted, in words, with its unit.
         citation: where the form comes from.
-        recommended_models: a rule of thumb: with fewer models the fit warns that intervals are rough.
+        recommended_models: with fewer models the fit warns that intervals are rough.
+        coverage: share of simulated draws in which a 95% interval at that number of models held the truth,
+            lowest and highest over the parameters (benchmarks/coverage.py); None: not simulated.
         bootstrap_from: number of models from which resampling them covers; below it, the profile likelihood.
         offset: template of the parameter that each level but the first of the `levels` input has.
     """
@@ -86,6 +88,7 @@ class Form:
     citation: str
     recommended_models: int = 8
     bootstrap_from: int = 8
+    coverage: tuple[float, float] | None = None
     offset: Parameter | None = None
     constants: Mapping[str, float] = field(default_factory=dict)
 

@@ -58,6 +58,7 @@ ROWS = (
         response="gain in bits per byte, or any loss",
         citation="Hestness et al. 2017 (arXiv 1712.00409), eq. 1",
         recommended_models=12,
+        coverage=(0.956, 0.966),
     ),
     Form(
         name="offset-by-bits",
@@ -83,6 +84,7 @@ ROWS = (
             linear=True,
         ),
         recommended_models=8,
+        coverage=(0.943, 0.950),
         bootstrap_from=96,
     ),
     Form(
@@ -103,6 +105,7 @@ ROWS = (
         response=LOSSES,
         citation="Hoffmann et al. 2022 (arXiv 2203.15556), eq. 2; Besiroglu et al. 2024 (arXiv 2404.10102)",
         recommended_models=48,
+        coverage=(0.975, 0.978),
     ),
     Form(
         name="chinchilla-tied",
@@ -121,6 +124,7 @@ ROWS = (
         response=LOSSES,
         citation="Muennighoff et al. 2023 (arXiv 2305.16264), appendix A",
         recommended_models=48,
+        coverage=(0.972, 0.975),
     ),
     Form(
         name="kaplan",
@@ -139,6 +143,7 @@ ROWS = (
         response=LOSSES,
         citation="Kaplan et al. 2020 (arXiv 2001.08361), eq. 1.5",
         recommended_models=48,
+        coverage=(0.970, 0.975),
     ),
     Form(
         name="over-training",
@@ -157,6 +162,7 @@ ROWS = (
         response=LOSSES,
         citation="Gadre et al. 2024 (arXiv 2403.08540), eq. 4",
         recommended_models=24,
+        coverage=(0.961, 0.968),
     ),
     Form(
         name="data-constrained",
@@ -197,6 +203,7 @@ ROWS = (
         response=LOSSES,
         citation="Kumar et al. 2024 (arXiv 2411.04330), eq. 3, for weights",
         recommended_models=48,
+        coverage=(0.969, 0.983),
     ),
     Form(
         name="post-training-damage",
@@ -215,6 +222,7 @@ ROWS = (
         response="damage: loss after quantising less loss before, in nats or in bits",
         citation="Kumar et al. 2024 (arXiv 2411.04330), eq. 2",
         recommended_models=12,
+        coverage=(0.950, 0.956),
         bootstrap_from=96,
     ),
     Form(
@@ -242,6 +250,7 @@ ROWS = (
         response="damage: loss after quantising less loss before, in nats or in bits",
         citation="Ouyang et al. 2024 (arXiv 2411.17691)",
         recommended_models=12,
+        coverage=(0.946, 0.957),
         bootstrap_from=96,
     ),
     Form(
@@ -262,6 +271,7 @@ ROWS = (
         response="gain in bits per byte, or any loss",
         citation="after Panferov et al. 2025 (arXiv 2506.01863): one capacity function for all formats",
         recommended_models=8,
+        coverage=(0.932, 0.949),
         bootstrap_from=96,
     ),
     Form(
@@ -346,6 +356,7 @@ ROWS = (
         response="accuracy, as a share or in percent",
         citation="Grattafiori et al. 2024 (arXiv 2407.21783), section 3.2.1: a sigmoid from loss to accuracy",
         recommended_models=24,
+        coverage=(0.934, 0.995),
         bootstrap_from=96,
     ),
     Form(
@@ -364,6 +375,7 @@ ROWS = (
         response="error rate (rising) or accuracy (falling)",
         citation="Gadre et al. 2024 (arXiv 2403.08540), eq. 5",
         recommended_models=12,
+        coverage=(0.933, 0.986),
         bootstrap_from=96,
     ),
     Form(
@@ -400,6 +412,7 @@ ROWS = (
         response="gain in bits per byte, or any loss",
         citation="Caballero et al. 2023 (arXiv 2210.14891), eq. 1",
         recommended_models=24,
+        coverage=(0.952, 0.979),
     ),
     Form(
         name="interpolation",
