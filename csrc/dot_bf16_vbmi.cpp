@@ -50,7 +50,7 @@ void rows(const Prepared &weight, const Arranged &x, int64_t first, int64_t last
     rows_by_width<Group>(weight, x, first, last, y, y_stride);
 }
 
-const RowKernel kKernel = {"avx512-bf16", Numerics::bf16, 4, takes_blocks, room, arrange, rows};
+const RowKernel kKernel = {"avx512-bf16", Numerics::bf16, 4, 1, takes_blocks, room, arrange, rows};
 
 }  // namespace
 

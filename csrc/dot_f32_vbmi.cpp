@@ -87,7 +87,7 @@ void rows(const Prepared &weight, const Arranged &x, int64_t first, int64_t last
     rows_by_width<Group>(weight, x, first, last, y, y_stride);
 }
 
-const RowKernel kKernel = {"avx512-f32", Numerics::f32, 4, takes_blocks, room, arrange, rows};
+const RowKernel kKernel = {"avx512-f32", Numerics::f32, 4, 1, takes_blocks, room, arrange, rows};
 
 }  // namespace
 

@@ -85,7 +85,7 @@ void rows(const Prepared &weight, const Arranged &x, int64_t first, int64_t last
 bool takes_all(const Prepared &) { return true; }
 
 template <const Ops *(*Of)(), Numerics Kind>
-constexpr RowKernel kKernel = {"general", Kind, 1, takes_all, room, arrange<Kind>, rows<Of, Kind>};
+constexpr RowKernel kKernel = {"general", Kind, 1, 1, takes_all, room, arrange<Kind>, rows<Of, Kind>};
 
 template <const Ops *(*Of)()>
 const RowKernel *of(Numerics numerics) {

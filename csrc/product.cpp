@@ -14,10 +14,10 @@ namespace {
 constexpr int64_t kTaskBytes = 1 << 16;     // of codes: long enough to stream, short enough to share evenly
 constexpr int64_t kTaskWeights = 1 << 15;   // worth handing to another thread
 
-bool takes(const RowKernel &kernel, const Prepared &weight, Numerics numerics) {
+bool takes(const RowKernel &kernel, const Prepared &weight, Numerics numerics, int n) {
     // Float32 products of bfloat16 activations are exact, so a float32 kernel serves both.
     const bool same = kernel.numerics == numerics || (numerics == Numerics::bf16 && kernel.numerics == Numerics::f32);
-    return same && kernel.serves(weight);
+    return same && n >= kernel.least_inputs && kernel.serves(weight);
 }
 
 int64_t rows_a_task(const Prepared &weight, const RowKernel &kernel, int threads) {
@@ -35,9 +35,9 @@ struct Free {
 
 }  // namespace
 
-const RowKernel &kernel_for(const Prepared &weight, Numerics numerics, const std::string &path) {
+const RowKernel &kernel_for(const Prepared &weight, Numerics numerics, int n, const std::string &path) {
     for (const RowKernel *kernel : choose_path(path).kernels)
-        if (takes(*kernel, weight, numerics)) return *kernel;
+        if (takes(*kernel, weight, numerics, n)) return *kernel;
     return *choose_path(path).kernels.back();  // not reached: the general kernels take every weight
 }
 

@@ -1,8 +1,8 @@
 // y = x W^T for one to sixteen rows of activations and a packed weight.
 //
 //     Prepared weight = prepare(stored, ops, threads);               // once
-//     multiply(weight, Numerics::bf16, x, y, rows, threads);         // or, inside threads of one's own:
-//     const RowKernel &kernel = kernel_for(weight, Numerics::bf16);
+//     const RowKernel &kernel = kernel_for(weight, Numerics::bf16, n);
+//     multiply(weight, kernel, x, y, rows, threads);                 // or, inside threads of one's own:
 //     Arranged in = kernel.arrange(weight, x, room);                 // kernel.room(weight, n) bytes, 64-aligned
 //     kernel.rows(weight, in, first, last, y, y_stride);             // any thread, any rows
 #pragma once
@@ -15,9 +15,9 @@
 
 namespace kbit {
 
-// The fastest kernel of the chosen path (KBIT_KERNEL, or the best) that takes this weight; never fails,
-// since the general one takes every weight. Throws std::invalid_argument for a path that cannot run here.
-const RowKernel &kernel_for(const Prepared &weight, Numerics numerics, const std::string &path = "");
+// The fastest kernel of the chosen path (KBIT_KERNEL, or the best) for this weight and n rows of activations;
+// never fails, since the general one takes every weight. Throws std::invalid_argument for a path that cannot run here.
+const RowKernel &kernel_for(const Prepared &weight, Numerics numerics, int n, const std::string &path = "");
 
 // y: float32 [n, rows], y_stride from row to row. Up to kMostInputs rows at once, more in several passes.
 void multiply(const Prepared &weight, const RowKernel &kernel, const Activations &x, float *y, int64_t y_stride,

@@ -39,6 +39,7 @@ struct RowKernel {
     const char *name;
     Numerics numerics;
     int64_t rows_at_once;  // tasks are multiples of it
+    int least_inputs;      // rows of activations from which on it is the faster one
     bool (*serves)(const Prepared &weight);
     // Bytes that `arrange` needs for n rows of activations, n at most kMostInputs.
     size_t (*room)(const Prepared &weight, int n);

@@ -27,16 +27,19 @@ constexpr uint64_t low_bits(int64_t n) { return n >= 64 ? ~uint64_t{0} : (uint64
 template <int K>
 constexpr int kLoad = K == 1 ? 8 : K == 2 ? 16 : K <= 4 ? 32 : 64;
 
-// The bytes of a group, nothing past the row's end read; what lies beyond the group is not used.
+// The bytes of a group, and maybe some after it.
+template <int K>
+inline __m512i load_whole(const uint8_t *from) {
+    if constexpr (K == 1) return _mm512_castsi128_si512(_mm_loadl_epi64(reinterpret_cast<const __m128i *>(from)));
+    else if constexpr (K == 2) return _mm512_castsi128_si512(_mm_loadu_si128(reinterpret_cast<const __m128i *>(from)));
+    else if constexpr (K <= 4) return _mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(from)));
+    else return _mm512_loadu_si512(from);
+}
+
+// The bytes of a group as far as the row reaches.
 template <int K>
 inline __m512i load_group(const uint8_t *from, const uint8_t *end) {
-    if (__builtin_expect(end - from >= kLoad<K>, 1)) {
-        if constexpr (K == 1) return _mm512_castsi128_si512(_mm_loadl_epi64(reinterpret_cast<const __m128i *>(from)));
-        else if constexpr (K == 2) return _mm512_castsi128_si512(_mm_loadu_si128(reinterpret_cast<const __m128i *>(from)));
-        else if constexpr (K <= 4) return _mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(from)));
-        else return _mm512_loadu_si512(from);
-    }
-    return _mm512_maskz_loadu_epi8(low_bits(end - from), from);
+    return _mm512_maskz_loadu_epi8(low_bits(end - from < 8 * K ? end - from : 8 * K), from);
 }
 
 // One code a byte, its lowest bit at `Low`; the other bits are those of its neighbours.

@@ -12,54 +12,49 @@ namespace {
 
 constexpr int64_t kPieceScales = 1024;  // scales of a row expanded at once; four blocks of 4096 have as many
 
-// Adds the products of rows `row` to `row + R` with blocks [first, last) to y. Sums are 16 lanes wide until
-// the end of the row, so `total` carries them from piece to piece.
-template <class Group, int N, int R>
-inline void whole_groups(const Prepared &weight, const Group &group, const Arranged &x, int64_t row, int64_t first,
-                         int64_t last, const float (*scales)[kPieceScales], __m512 (&total)[R][N]) {
+// Groups of a row of which a plain load reads nothing past the row.
+template <int K>
+inline int64_t safe_groups(const Prepared &weight, int64_t groups) {
+    const int64_t safe = weight.row_bytes >= kLoad<K> ? (weight.row_bytes - kLoad<K>) / (8 * K) + 1 : 0;
+    return safe < groups ? safe : groups;
+}
+
+// Adds the products of rows `row` to `row + R` with groups [first, last) to `total`: 16 sums in lanes until the
+// end of the row. `scales` has one for each group, and each row of activations where these have their own.
+template <class Group, int N, int R, bool Safe>
+inline void whole_groups(const Prepared &weight, const Group &given, const Arranged &x, int64_t row, int64_t first,
+                         int64_t from, int64_t last, const float (*scales)[kPieceScales], __m512 (&total)[R][N]) {
     constexpr int K = Group::kBits;
-    const int64_t block_groups = weight.blocks == 1 ? x.groups : weight.block / kGroup;
-    const uint8_t *from[R], *end[R];
-    for (int r = 0; r < R; ++r) {
-        const uint8_t *start = weight.codes + (row + r) * weight.row_stride;
-        from[r] = start + first * block_groups * 8 * K;
-        end[r] = start + weight.row_bytes;
-    }
-    const char *in = static_cast<const char *>(x.x) + first * block_groups * N * Group::kGroupBytes;
-    int64_t g = first * block_groups;
-    for (int64_t b = first; b < last; ++b) {
-        const int64_t stop = g + block_groups < x.groups ? g + block_groups : x.groups;
-        if constexpr (Group::kScaledAlone) {  // activations have scales of their own for each group
-            for (; g < stop; ++g, in += N * Group::kGroupBytes) {
-                for (int r = 0; r < R; ++r) {
-                    const auto values = group.values(load_group<K>(from[r], end[r]));
-                    from[r] += 8 * K;
-                    const __m512 scale = _mm512_set1_ps(scales[r][b - first]);
-                    for (int i = 0; i < N; ++i) {
-                        const __m512 quantum = _mm512_set1_ps(x.quanta[i * x.groups + g]);
-                        const __m512 sum = group.multiply(values, in + i * Group::kGroupBytes, _mm512_setzero_ps());
-                        total[r][i] = _mm512_fmadd_ps(sum, _mm512_mul_ps(scale, quantum), total[r][i]);
-                    }
-                }
-            }
-        } else {
-            __m512 sum[R][N];
-            for (int r = 0; r < R; ++r)
-                for (int i = 0; i < N; ++i) sum[r][i] = _mm512_setzero_ps();
-            for (; g < stop; ++g, in += N * Group::kGroupBytes) {
-                for (int r = 0; r < R; ++r) {
-                    const auto values = group.values(load_group<K>(from[r], end[r]));
-                    from[r] += 8 * K;
-                    for (int i = 0; i < N; ++i) {
-                        sum[r][i] = group.multiply(values, in + i * Group::kGroupBytes, sum[r][i]);
-                    }
-                }
-            }
-            for (int r = 0; r < R; ++r) {
-                const __m512 scale = _mm512_set1_ps(scales[r][b - first]);
-                for (int i = 0; i < N; ++i) total[r][i] = _mm512_fmadd_ps(sum[r][i], scale, total[r][i]);
+    const Group group = given;  // in registers
+    const uint8_t *start[R];
+    for (int r = 0; r < R; ++r) start[r] = weight.codes + (row + r) * weight.row_stride;
+    const int64_t row_bytes = weight.row_bytes;
+    const char *in = static_cast<const char *>(x.x) + from * N * Group::kGroupBytes;
+    for (int64_t g = from; g < last; ++g, in += N * Group::kGroupBytes) {
+        for (int r = 0; r < R; ++r) {
+            const uint8_t *at = start[r] + g * 8 * K;
+            const auto values = group.values(Safe ? load_whole<K>(at) : load_group<K>(at, start[r] + row_bytes));
+            for (int i = 0; i < N; ++i) {
+                const __m512 sum = group.multiply(values, in + i * Group::kGroupBytes, _mm512_setzero_ps());
+                const float *scale = scales[Group::kScaledAlone ? r * N + i : r] + (g - first);
+                total[r][i] = _mm512_fmadd_ps(sum, _mm512_set1_ps(*scale), total[r][i]);
             }
         }
+    }
+}
+
+// Repeats the scale of each block for its groups.
+inline void spread_over_groups(const float *blocks, int64_t count, int64_t every, int64_t groups, float *out) {
+    int64_t g = 0;
+    for (int64_t b = 0; b < count; ++b)
+        for (int64_t j = 0; j < every && g < groups; ++j) out[g++] = blocks[b];
+}
+
+// The first `n` of a * b, up to a multiple of 16.
+inline void multiply_each(const float *a, const float *b, int64_t n, float *out) {
+    for (int64_t i = 0; i < n; i += 16) {
+        const __mmask16 keep = static_cast<__mmask16>(low_bits(n - i));
+        _mm512_storeu_ps(out + i, _mm512_mul_ps(_mm512_loadu_ps(a + i), _mm512_maskz_loadu_ps(keep, b + i)));
     }
 }
 
@@ -75,7 +70,7 @@ inline void parts_of_groups(const Prepared &weight, const Group &group, const Ar
         for (int r = 0; r < R; ++r) {
             const uint8_t *start = weight.codes + (row + r) * weight.row_stride;
             const auto values = group.values(load_group<K>(start + g * 8 * K, start + weight.row_bytes));
-            const __m512 four = _mm512_castps128_ps512(_mm_loadu_ps(units[r] + 4 * (g - first_group)));
+            const __m512 four = _mm512_castps128_ps512(_mm_loadu_ps(units[Group::kScaledAlone ? r * N : r] + 4 * (g - first_group)));
             const __m512i spread = _mm512_set_epi32(3, 3, 3, 3, 2, 2, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0);
             const __m512 scale = _mm512_permutexvar_ps(spread, four);
             for (int i = 0; i < N; ++i) {
@@ -93,51 +88,71 @@ inline void parts_of_groups(const Prepared &weight, const Group &group, const Ar
 
 template <class Group, int N, int R>
 void few_rows(const Prepared &weight, const Group &group, const Arranged &x, int64_t row, float *y, int64_t y_stride) {
-    alignas(64) float scales[R][kPieceScales];
-    alignas(64) float units[R][kPieceScales];
+    constexpr int kScales = Group::kScaledAlone ? R * N : R;
+    alignas(64) float blocks[kPieceScales];
+    alignas(64) float scales[kScales][kPieceScales];
     __m512 total[R][N];
-    float extra[R][N];
+    float extra[R][N], long_scale[R];
     for (int r = 0; r < R; ++r)
         for (int i = 0; i < N; ++i) {
             total[r][i] = _mm512_setzero_ps();
             extra[r][i] = 0;
         }
     const bool whole = weight.block % kGroup == 0 || weight.blocks == 1;
-    const int64_t piece_groups = kPieceScales / 4;
-    // A piece is a multiple of blocks, and of groups where blocks end inside them.
-    const int64_t piece = whole ? kPieceScales : piece_groups * kGroup / weight.block / 4 * 4;
+    // A piece is a multiple of blocks, and of groups where blocks end inside them; a block longer than a piece
+    // goes in several, with the same scale.
+    const int64_t every = weight.blocks == 1 ? x.groups : weight.block / kGroup;
+    const int64_t units = weight.block / 16;
+    const int64_t piece = !whole ? kPieceScales / units / 4 * 4 : every >= kPieceScales ? 1 : kPieceScales / every;
     for (int64_t first = 0; first < weight.blocks; first += piece) {
         const int64_t last = first + piece < weight.blocks ? first + piece : weight.blocks, count = last - first;
+        const int64_t from = whole ? first * every : first * weight.block / kGroup;
+        int64_t to = whole ? last * every : (last * weight.block + kGroup - 1) / kGroup;
+        if (to > x.groups) to = x.groups;
         for (int r = 0; r < R; ++r) {
-            expand_blocks(weight, weight.scales, row + r, first, count, group.step, scales[r]);
-            for (int i = 0; x.sums && i < x.n; ++i) {
-                const float *sums = x.sums + i * x.sums_stride + first;
-                if (group.zero != 0) {
-                    extra[r][i] += group.zero * dot_blocks(scales[r], sums, round_up(count, 16));
+            float *spread = scales[Group::kScaledAlone ? r * N : r];
+            if (weight.offsets.data) {
+                expand_blocks(weight, weight.offsets, row + r, first, count, 1.0f, blocks);
+                for (int i = 0; i < x.n; ++i) {
+                    extra[r][i] += dot_blocks(blocks, x.sums + i * x.sums_stride + first, round_up(count, 16));
                 }
             }
-            if (weight.offsets.data) {
-                expand_blocks(weight, weight.offsets, row + r, first, count, 1.0f, units[r]);
-                for (int i = 0; i < x.n; ++i) {
-                    extra[r][i] += dot_blocks(units[r], x.sums + i * x.sums_stride + first, round_up(count, 16));
-                }
+            float *expanded = whole && every == 1 ? spread : blocks;
+            expand_blocks(weight, weight.scales, row + r, first, count, group.step, expanded);
+            for (int i = 0; group.zero != 0 && i < x.n; ++i) {
+                const float *sums = x.sums + i * x.sums_stride + first;
+                extra[r][i] += group.zero * dot_blocks(expanded, sums, round_up(count, 16));
+            }
+            long_scale[r] = expanded[0];
+            if (!whole) {
+                int64_t u = 0;
+                for (int64_t b = 0; b < count; ++b)
+                    for (int64_t j = 0; j < units; ++j) spread[u++] = blocks[b];
+                while (u < 4 * (to - from)) spread[u++] = 0;
+            } else if (every > 1) {
+                const int64_t groups = to - from < kPieceScales ? to - from : kPieceScales;
+                spread_over_groups(blocks, count, every, groups, spread);
             }
         }
-        if (whole) {
-            whole_groups<Group, N, R>(weight, group, x, row, first, last, scales, total);
+        if (!whole) {
+            parts_of_groups<Group, N, R>(weight, group, x, row, from, to, scales, total);
             continue;
         }
-        const int64_t from = first * weight.block / kGroup;
-        int64_t to = (last * weight.block + kGroup - 1) / kGroup;
-        if (to > x.groups) to = x.groups;
-        const int64_t every = weight.block / 16;
-        for (int r = 0; r < R; ++r) {
-            int64_t u = 0;
-            for (int64_t b = 0; b < count; ++b)
-                for (int64_t j = 0; j < every; ++j) units[r][u++] = scales[r][b];
-            while (u < 4 * (to - from)) units[r][u++] = 0;
+        for (int64_t begin = from; begin < to; begin += kPieceScales) {
+            const int64_t end = begin + kPieceScales < to ? begin + kPieceScales : to;
+            if constexpr (Group::kScaledAlone) {  // the first last: its place holds the scales themselves
+                for (int r = 0; r < R; ++r) {
+                    if (begin > from) spread_over_groups(&long_scale[r], 1, end - begin, end - begin, scales[r * N]);
+                    for (int i = N - 1; i >= 0; --i) {
+                        multiply_each(scales[r * N], x.quanta + i * x.groups + begin, end - begin, scales[r * N + i]);
+                    }
+                }
+            }
+            int64_t safe = safe_groups<Group::kBits>(weight, x.groups);
+            safe = safe < begin ? begin : safe < end ? safe : end;
+            whole_groups<Group, N, R, true>(weight, group, x, row, begin, begin, safe, scales, total);
+            whole_groups<Group, N, R, false>(weight, group, x, row, begin, safe, end, scales, total);
         }
-        parts_of_groups<Group, N, R>(weight, group, x, row, from, to, units, total);
     }
     for (int i = 0; i < x.n; ++i)
         for (int r = 0; r < R; ++r) y[i * y_stride + row + r] = _mm512_reduce_add_ps(total[r][i]) + extra[r][i];

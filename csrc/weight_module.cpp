@@ -54,14 +54,14 @@ class Weight {
     // caller has checked them (an array's protocol costs more than a small product).
     void multiply(uintptr_t x, bool bfloat16, int n, int64_t stride, uintptr_t y, const std::string &numerics,
                   int threads) const {
-        const RowKernel &kernel = kernel_for(prepared_, numerics_of(numerics), path_);
+        const RowKernel &kernel = kernel_for(prepared_, numerics_of(numerics), n, path_);
         nb::gil_scoped_release release;
         kbit::multiply(prepared_, kernel, {reinterpret_cast<const void *>(x), bfloat16, stride, n},
                        reinterpret_cast<float *>(y), prepared_.rows, threads);
     }
 
-    std::string kernel(const std::string &numerics) const {
-        return kernel_for(prepared_, numerics_of(numerics), path_).name;
+    std::string kernel(const std::string &numerics, int n) const {
+        return kernel_for(prepared_, numerics_of(numerics), n, path_).name;
     }
 
     // out = x W^T + bias: x bfloat16 [n, cols], bias float32 [rows] or 0, out bfloat16 [n, rows], by address.
@@ -112,7 +112,8 @@ void bind_weight(nb::module_ &m) {
              "out = x W^T + bias for many rows, by address: x and out bfloat16, bias float32 or 0.")
         .def("decode", &Weight::decode, "first"_a, "count"_a, "out"_a, "bfloat16"_a, "threads"_a = 1,
              "Rows to bfloat16 or float32 [count, cols], by address.")
-        .def("kernel", &Weight::kernel, "numerics"_a, "Name of the kernel that multiplies with these numerics.");
+        .def("kernel", &Weight::kernel, "numerics"_a, "n"_a = 1,
+             "Name of the kernel that multiplies n rows with these numerics.");
     m.def("long_products", [](const std::string &path) { return choose_path(path).tiles; }, "path"_a = "",
           "Whether Weight.long_multiply runs here.");
     m.def("long_workspace_bytes", &amx_workspace_bytes, "What each thread keeps for long products, at most.");
