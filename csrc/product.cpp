@@ -6,7 +6,7 @@
 #include <new>
 
 #include "cpu.hpp"
-#include "pool.hpp"
+#include "openmp.hpp"
 
 namespace kbit {
 namespace {
@@ -71,7 +71,7 @@ void multiply(const Prepared &weight, const RowKernel &kernel, const Activations
         part.data = static_cast<const char *>(x.data) + at * (x.bfloat16 ? 2 : 4);
         const Arranged in = kernel.arrange(weight, part, scratch(kernel.room(weight, part.n)));
         float *to = y + done * y_stride;
-        parallel_for(tasks, threads, [&](size_t task) {
+        openmp_for(tasks, threads, [&](size_t task) {
             const int64_t first = static_cast<int64_t>(task) * step, last = std::min(weight.rows, first + step);
             kernel.rows(weight, in, first, last, to, y_stride);
         });

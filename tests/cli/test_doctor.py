@@ -25,6 +25,8 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(speed > 0 for speed in data["read_gb_per_s"].values())
     assert {"nf4:b64", "int1:b64", "e4m3:b64"} <= {row["format"] for row in data["kernels"]}
     assert all(row["bf16"] and row["fp32"] for row in data["kernels"])
+    assert [row["bits"] for row in data["products"]["weights_g_per_s"]] == list(range(1, 9))
+    assert all(row[name] > 0 for row in data["products"]["weights_g_per_s"] for name in ("bf16", "f32", "a8"))
     import torch
 
     assert data["packages"]["torch"] == torch.__version__
@@ -37,7 +39,8 @@ def test_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert "KBIT_KERNEL" in out
     assert "unpacking" in out
-    assert "reference" in out
+    assert "core-a8" in out
+    assert "products of one row" in out
 
 
 def test_the_forced_path_is_the_one_shown(

@@ -2,6 +2,7 @@
 
 import platform
 import time
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ _PACKAGES = ("kbit", "torch", "transformers", "tokenizers", "safetensors", "nump
 _OPTIONAL = ("accelerate", "lm_eval", "peft", "pyarrow", "ray", "triton")
 _READ_BYTES = 256 << 20
 _UNPACK_CODES = 1 << 22
+_REPEATS = 8
 
 
 def doctor(*, json: JsonFlag = False) -> int:
@@ -62,6 +64,7 @@ def examine() -> dict[str, Any]:
         "gpu": _gpu(),
         "read_gb_per_s": {str(n): _read_bandwidth(n) for n in sorted({1, threads})},
         "unpack": _unpack_speeds(threads),
+        "products": _products(threads),
         "kernels": _kernels(),
         "packages": {name: _version(name) for name in (*_PACKAGES, *_OPTIONAL)},
         "python": platform.python_version(),
@@ -157,20 +160,59 @@ def _median_seconds(call: Any) -> float:
 
 
 def _kernels() -> list[dict[str, Any]]:
-    """Which kernel multiplies each data type with bf16 and with float32 inputs, at blocks of 64."""
+    """Which kernel multiplies each data type at blocks of 64, by activations and their number of rows."""
     import torch
 
     from kbit.formats import DATATYPES, WeightFormat
     from kbit.kernels import kernel_for
 
-    return [
-        {
-            "format": str(fmt),
-            "bf16": kernel_for(fmt, dtype=torch.bfloat16).name,
-            "fp32": kernel_for(fmt, dtype=torch.float32).name,
+    def names(fmt: WeightFormat, rows: int, numerics: str = "a16") -> dict[str, str]:
+        return {
+            short: kernel_for(fmt, dtype=dtype, rows=rows, numerics=numerics).name
+            for short, dtype in (("bf16", torch.bfloat16), ("fp32", torch.float32))
         }
-        for fmt in (WeightFormat(datatype=row) for row in DATATYPES.values() if row.is_packed)
-    ]
+
+    rows = []
+    for fmt in (WeightFormat(datatype=row) for row in DATATYPES.values() if row.is_packed):
+        rows.append(
+            {
+                "format": str(fmt),
+                **names(fmt, 1),
+                "many_rows": names(fmt, 512),
+                "a8": names(fmt, 1, "a8")["bf16"],
+            }
+        )
+    return rows
+
+
+def _products(threads: int) -> dict[str, Any]:
+    """Billion weights a second of a product with one row from the second-level cache, and who does it."""
+    import torch
+
+    from kbit import _core
+    from kbit.formats import encode, parse_format
+    from kbit.formats.decoding import core_parts
+
+    rows, cols = 256, 4096
+    x = torch.randn(1, cols)
+    y = torch.empty(rows)
+    found: dict[str, Any] = {"rows": rows, "cols": cols, "block": 64, "inner": {}, "weights_g_per_s": []}
+    for bits in range(1, 9):
+        packed = encode(torch.randn(rows, cols), parse_format(f"int{bits}:b64"))
+        weight = _core.Weight(**core_parts(packed), threads=threads)
+        row: dict[str, Any] = {"bits": bits}
+        for numerics in ("bf16", "f32", "a8"):
+            given = x if numerics == "f32" else x.bfloat16()
+            found["inner"][numerics] = weight.kernel(numerics)
+            wall_s = _median_seconds(partial(_repeat, weight, given, y, numerics, threads))
+            row[numerics] = _REPEATS * rows * cols / wall_s / 1e9
+        found["weights_g_per_s"].append(row)
+    return found
+
+
+def _repeat(weight: Any, x: Any, y: Any, numerics: str, threads: int) -> None:
+    for _ in range(_REPEATS):
+        weight.multiply(x.data_ptr(), numerics != "f32", 1, x.shape[1], y.data_ptr(), numerics, threads)
 
 
 def _version(name: str) -> str | None:
@@ -201,12 +243,20 @@ def _draw(console: "Console", data: dict[str, Any]) -> None:
     for row in data["unpack"]:
         speeds.add_row(str(row["bits"]), f"{row['codes_g_per_s']:.2f}", f"{row['packed_gb_per_s']:.2f}")
     console.print(speeds)
-    served: dict[tuple[str, str], list[str]] = {}
+    inner = data["products"]["inner"]
+    title = "products of one row, billion weights/s"
+    products = Table("k", *(f"{name}: {inner[name]}" for name in inner), title=title)
+    for row in data["products"]["weights_g_per_s"]:
+        products.add_row(str(row["bits"]), *(f"{row[name]:.1f}" for name in inner))
+    console.print(products)
+    served: dict[tuple[str, ...], list[str]] = {}
     for row in data["kernels"]:
-        served.setdefault((row["bf16"], row["fp32"]), []).append(row["format"].split(":")[0])
-    kernels = Table("bf16 inputs", "fp32 inputs", "data types", title="kernels")
-    for (bf16, fp32), types in served.items():
-        kernels.add_row(bf16, fp32, " ".join(types))
+        many = row["many_rows"]
+        key = (row["bf16"], row["fp32"], many["bf16"], many["fp32"], row["a8"])
+        served.setdefault(key, []).append(row["format"].split(":")[0])
+    kernels = Table("bf16", "fp32", "bf16, 512 rows", "fp32, 512 rows", "a8", "data types", title="kernels")
+    for names, types in served.items():
+        kernels.add_row(*names, " ".join(types))
     console.print(kernels)
     versions = ", ".join(f"{name} {version}" for name, version in data["packages"].items() if version)
     absent = ", ".join(name for name, version in data["packages"].items() if version is None)

@@ -4,7 +4,7 @@ import sys
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -56,6 +56,10 @@ def generate(
     ] = None,
     batch_size: Annotated[int, Parameter(help="Continuations of --prompts made together.")] = 16,
     dtype: Annotated[str, Parameter(help="To compute in: auto (the model's own), float32, …")] = "auto",
+    numerics: Annotated[
+        Literal["a16", "a8"],
+        Parameter(help="Activations of packed layers: as they are, or rounded to 8 bits."),
+    ] = "a16",
     json: JsonFlag = False,
 ) -> int:
     """Continue a prompt, the new text appearing as it is made; or many prompts, into a file."""
@@ -77,14 +81,14 @@ def generate(
             return _many(
                 stack, model, prompts, out, n=n, prompt_tokens=prompt_tokens, human_out=human_out,
                 weight_format=weight_format, seeds=seed or [0], batch_size=batch_size, dtype=dtype,
-                json=json, settings=settings,
+                numerics=numerics, json=json, settings=settings,
             )  # fmt: skip
         if seed is not None and len(seed) > 1:
             raise UsageError("several seeds are for --prompts FILE; give one.")
         folder = model if weight_format is None else quantised(stack, model, weight_format)
         return _one(
-            folder, model, _standard_input() if prompt == "-" else str(prompt), dtype=dtype, json=json,
-            seed=seed[0] if seed else None, settings=settings,
+            folder, model, _standard_input() if prompt == "-" else str(prompt), dtype=dtype, numerics=numerics,
+            json=json, seed=seed[0] if seed else None, settings=settings,
         )  # fmt: skip
 
 
@@ -101,20 +105,26 @@ def _one(
     prompt: str,
     *,
     dtype: str,
+    numerics: str,
     json: bool,
     seed: int | None,
     settings: dict[str, Any],
 ) -> int:
     from kbit.models.generation import generate as continue_prompt
 
-    loaded, tokenizer = load_both(folder, dtype)
+    loaded, tokenizer = load_both(folder, dtype, numerics)
 
     def write(piece: str) -> None:
         sys.stdout.write(piece)
         sys.stdout.flush()
 
     result = continue_prompt(loaded, tokenizer, prompt, seed=seed, stream=None if json else write, **settings)
-    data = asdict(result) | {"model": model, "prompt": prompt, "new_tokens": len(result.tokens)}
+    data = asdict(result) | {
+        "model": model,
+        "prompt": prompt,
+        "new_tokens": len(result.tokens),
+        "numerics": numerics,
+    }
     return emit(data, json=json, text=lambda console: print())
 
 
@@ -131,6 +141,7 @@ def _many(
     seeds: list[int],
     batch_size: int,
     dtype: str,
+    numerics: str,
     json: bool,
     settings: dict[str, Any],
 ) -> int:
@@ -144,7 +155,7 @@ def _many(
     _refuse_own_input(prompts, out, human_out)
     documents = list(read_documents(prompts))
     folder = model if weight_format is None else quantised(stack, model, weight_format)
-    loaded, tokenizer = load_both(folder, dtype)
+    loaded, tokenizer = load_both(folder, dtype, numerics)
     made = make_prompts(tokenizer, documents, prompt_tokens=prompt_tokens)
     told = {
         "model": model,
@@ -152,6 +163,8 @@ def _many(
         "content": open_model(folder).content_hash,
         "dtype": str(loaded.dtype).removeprefix("torch."),
     }
+    if numerics != "a16":
+        told["numerics"] = numerics
     bar = (lambda there, of: talk(f"{there} of {of}")) if sys.stderr.isatty() else None
     written = generate_file(
         loaded, tokenizer, made, decoding, samples=n, seeds=seeds, out=out, told=told, batch_size=batch_size,

@@ -49,6 +49,10 @@ def measure(
     dtype: Annotated[
         Literal["float32", "bfloat16"], Parameter(help="Numbers of the forward pass.")
     ] = "float32",
+    numerics: Annotated[
+        Literal["a16", "a8"],
+        Parameter(help="Activations of packed layers: as they are, or rounded to 8 bits."),
+    ] = "a16",
     seed: Annotated[int, Parameter(help="Of the resampling that gives intervals.")] = 0,
     resamples: Annotated[int, Parameter(help="How many for an interval.")] = 2000,
     json: JsonFlag = False,
@@ -78,7 +82,7 @@ def measure(
 
     with ExitStack() as stack:
         folder = model if weight_format is None else quantised(stack, model, weight_format)
-        loaded, tokenizer = load_both(folder, dtype)
+        loaded, tokenizer = load_both(folder, dtype, numerics)
         coder = LanguageModelCoder(
             loaded,
             tokenizer,

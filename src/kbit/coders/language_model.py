@@ -17,6 +17,7 @@ from kbit.coders.tokens import Prefix, Tokenised, decode_tokens, find_prefix, lo
 from kbit.coders.windows import WindowPlan
 from kbit.corpus import Document
 from kbit.errors import CoderError, UsageError
+from kbit.models.numerics import numerics_of
 
 DEFAULT_CONTEXT = 2048
 
@@ -107,7 +108,9 @@ class LanguageModelCoder:
     def numerics(self) -> Mapping[str, Json]:
         """In what numbers the run is done."""
         dtype = str(self.reader.dtype).removeprefix("torch.")
-        return {"forward": dtype, "logits": "float32", "sums": "float64", "device": self.model.device.type}
+        found = {"forward": dtype, "logits": "float32", "sums": "float64", "device": self.model.device.type}
+        products = numerics_of(self.model)
+        return found if products == "a16" else found | {"activations": products}
 
     def code_lengths(self, documents: Iterable[Document]) -> Iterator[CodeLengths]:
         """Code length of each document, streamed.

@@ -2,6 +2,6 @@
 
 from kbit.formats.decoding import decode as unpack_rows
 from kbit.kernels.product import product
-from kbit.kernels.registry import KERNELS, Kernel, available, kernel_for
+from kbit.kernels.registry import KERNELS, NUMERICS, Kernel, available, kernel_for
 
-__all__ = ["KERNELS", "Kernel", "available", "kernel_for", "product", "unpack_rows"]
+__all__ = ["KERNELS", "NUMERICS", "Kernel", "available", "kernel_for", "product", "unpack_rows"]

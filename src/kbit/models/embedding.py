@@ -93,7 +93,7 @@ class KbitTiedHead(nn.Module):
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (the name nn.Linear gives it)
         """Logits [..., tokens] in the input's type."""
         bias = None if self.bias is None else self.bias.to(input.dtype)
-        return product(input, self._embedding.packed, bias=bias)
+        return product(input, self._embedding.packed, bias=bias, numerics=self._embedding.numerics)
 
     def extra_repr(self) -> str:
         """Sizes and what it is tied to, for `print(model)`."""

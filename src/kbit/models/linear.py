@@ -37,8 +37,8 @@ class KbitLinear(StoredWeight, nn.Linear):  # type: ignore[override]
         bias = None if self.bias is None else self.bias.to(input.dtype)
         inputs = self.inputs
         if inputs is None:
-            return product(input, self.packed, bias=bias)
-        y = product(inputs.apply(input), self.packed, bias=bias)
+            return product(input, self.packed, bias=bias, numerics=self.numerics)
+        y = product(inputs.apply(input), self.packed, bias=bias, numerics=self.numerics)
         kept = inputs.kept_product(input)
         return y if kept is None else y + kept.to(y.dtype)
 

@@ -12,19 +12,23 @@ from kbit.errors import ModelError
 from kbit.models.checkpoint_names import match_names
 from kbit.models.content import tokenizer_files
 from kbit.models.locate import locate
+from kbit.models.numerics import set_numerics
 from kbit.models.safetensors_read import read_folder_tensors
 from kbit.models.size import folder_records
 from kbit.models.skeleton import build_skeleton
 from kbit.models.stored_parts import part_specs
 
 
-def load(path_or_id: str | Path, *, dtype: torch.dtype | None = None, device: str = "cpu") -> Any:
+def load(
+    path_or_id: str | Path, *, dtype: torch.dtype | None = None, device: str = "cpu", numerics: str = "a16"
+) -> Any:
     """Load a causal language model, ready to compute; kbit is registered with Transformers first.
 
     Args:
         path_or_id: a folder or a hub id.
         dtype: to compute in; the model's own where None. Codes and scales keep theirs.
         device: where to put it.
+        numerics: `a16`; or `a8`, packed layers round activations to 8 bits before each product.
 
     Returns:
         The `PreTrainedModel`, in evaluation mode. A k-bit model holds no dense copy of a packed weight.
@@ -47,6 +51,7 @@ def load(path_or_id: str | Path, *, dtype: torch.dtype | None = None, device: st
             local_files_only=True,
             trust_remote_code=False,
         )
+    set_numerics(model, numerics)
     return model.to(device).eval()
 
 

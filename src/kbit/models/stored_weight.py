@@ -34,6 +34,7 @@ class StoredWeight(nn.Module):
     """
 
     record: LayerRecord
+    numerics: str = "a16"  # how products are taken; `set_numerics` sets it
 
     def hold(self, record: LayerRecord, *, device: Any = None) -> None:
         """Make room for the parts of `record`, unfilled."""
