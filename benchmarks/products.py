@@ -41,7 +41,7 @@ class Setting:
 
 
 def kbit_core(setting: Setting, shape: tuple[int, int], count: int) -> Calls:
-    """The core's kernel for few rows, called as `product` calls it, without Python's share of a small call."""
+    """The core's kernel for few rows, called as `product` calls it, by address."""
     rows, cols = shape
     packed = encode(torch.randn(rows, cols), parse_format(setting.text))
     x = torch.randn(setting.inputs, cols).to(torch.float32 if setting.numerics == "f32" else torch.bfloat16)
@@ -138,7 +138,7 @@ def lines(options: argparse.Namespace) -> Iterator[str]:
         limit = min(read / (each / weights), roof)
         gb_per_s = count * each / statistics.median(out["kbit"]) / 1e9
         yield (
-            f"{setting.text:9} beyond   kbit {told(out['kbit'], count * weights)} Gw/s = {gb_per_s:.1f} GB/s; "
+            f"{setting.text:9} beyond   {told(out['kbit'], count * weights)} Gw/s = {gb_per_s:.1f} GB/s; "
             f"read {read:.1f} GB/s; {speed / limit:.2f} of min(bandwidth, in-cache)"
         )
         for name in out:

@@ -87,8 +87,8 @@ def generate(
             raise UsageError("several seeds are for --prompts FILE; give one.")
         folder = model if weight_format is None else quantised(stack, model, weight_format)
         return _one(
-            folder, model, _standard_input() if prompt == "-" else str(prompt), dtype=dtype, numerics=numerics,
-            json=json, seed=seed[0] if seed else None, settings=settings,
+            folder, model, _standard_input() if prompt == "-" else str(prompt), dtype=dtype,
+            numerics=numerics, json=json, seed=seed[0] if seed else None, settings=settings,
         )  # fmt: skip
 
 
