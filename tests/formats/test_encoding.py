@@ -71,7 +71,7 @@ def check_nearest(text: str) -> None:
     fmt = parse_format(text)
     weight = torch.randn(5, 83, generator=torch.Generator().manual_seed(1)) * 0.02
     packed = encode(weight, fmt)
-    table = fmt.datatype.table().astype(np.float64)
+    table = packed.table_values().numpy().astype(np.float64)
     s = scales_of_weights(packed, numbers(packed, "scales"))
     o = scales_of_weights(packed, numbers(packed, "offsets")) if fmt.has_offset else np.zeros_like(s)
     codes = unpack_codes(packed.codes, fmt.bits, 83).numpy()
@@ -191,8 +191,9 @@ def test_any_floating_type_and_stride(dtype: torch.dtype) -> None:
 @given(st.data())
 @settings(max_examples=80, deadline=None)
 def test_encoding_decoded_weights_changes_nothing(data) -> None:
-    # int1 has no zero and uint rounds its offset: only tables with both ends and a zero are fixed points.
-    name = data.draw(st.sampled_from([n for n in PACKED if not n.startswith("uint")]))
+    # int1 has no zero, uint rounds its offset, tables made from data change with the data: only tables
+    # with both ends and a zero are fixed points.
+    name = data.draw(st.sampled_from([n for n in PACKED if not n.startswith(("uint", "lloyd", "quantile"))]))
     block = data.draw(st.sampled_from(["b16", "b64", "row", "tensor", "flat32"]))
     shape = (data.draw(st.integers(1, 5)), data.draw(st.integers(1, 90)))
     seed = data.draw(st.integers(0, 2**31))

@@ -7,7 +7,11 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+from scipy.linalg import hadamard
 from scipy.stats import norm
+
+PARTS = {"codes", "scales", "offsets", "table", "second_scales", "second_offsets"}
+PARTS |= {"signs", "order", "kept_columns", "kept_weights"}
 
 
 def read_file(file: Path) -> dict[str, np.ndarray]:
@@ -17,7 +21,16 @@ def read_file(file: Path) -> dict[str, np.ndarray]:
     header = json.loads(data[8 : 8 + length])
     header.pop("__metadata__", None)
     tensors = {}
-    kinds = {"U8": "u1", "F16": "<f2", "F32": "<f4", "I64": "<i8", "BF16": "<u2"}
+    kinds = {
+        "U8": "u1",
+        "I8": "i1",
+        "U16": "<u2",
+        "I32": "<i4",
+        "F16": "<f2",
+        "F32": "<f4",
+        "I64": "<i8",
+        "BF16": "<u2",
+    }
     for name, entry in header.items():
         start, end = (8 + length + o for o in entry["data_offsets"])
         array = np.frombuffer(data[start:end], dtype=kinds[entry["dtype"]]).reshape(entry["shape"])
@@ -64,6 +77,8 @@ def table(datatype: str) -> np.ndarray:
         return np.arange(2 ** int(k))
     if kind == "nf":
         return _normal_float(int(k))
+    if kind == "dyn":
+        return _dynamic(int(k))
     exponents, mantissas = (int(n) for n in re.fullmatch(r"e(\d)m(\d)", datatype).groups())
     # Every sign, exponent field and mantissa; the bias makes the greatest value lie in [1, 2).
     values = {
@@ -91,10 +106,32 @@ def _normal_float(k: int) -> np.ndarray:
     return (((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16 << 16).astype(np.uint32)).view(np.float32)
 
 
+def _dynamic(k: int) -> np.ndarray:
+    # bitsandbytes' create_dynamic_map: indicator bit, base 10, linear fraction.
+    positive = [
+        10.0 ** (i - (k - 2)) * (0.1 + 0.9 * (j + 0.5) / 2**i) for i in range(k - 1) for j in range(2**i)
+    ]
+    values = np.sort(np.array([0.0, 1.0, *positive, *(-v for v in positive)])).astype(np.float32)
+    bits = values.view(np.uint32).astype(np.uint64)
+    return (((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16 << 16).astype(np.uint32)).view(np.float32)
+
+
+def rotation(signs: np.ndarray, n: int) -> np.ndarray:
+    """The matrix R of rotated inputs, [n, n]: Hadamard for the power of two, Hartley for the odd part."""
+    odd = n
+    while odd % 2 == 0:
+        odd //= 2
+    angle = 2 * np.pi * np.outer(np.arange(odd), np.arange(odd)) / odd
+    mixed = np.kron(hadamard(n // odd), np.cos(angle) + np.sin(angle)) / n**0.5
+    flips = 1 - 2.0 * np.unpackbits(signs, bitorder="little")[:n]
+    return mixed * flips
+
+
 def decode(record: dict, tensors: dict[str, np.ndarray], name: str) -> np.ndarray:
     """The weight [rows, columns] of one layer, in float32."""
     datatype, *options = record["format"].split(":")
     rows, columns = record["shape"]
+    columns -= record.get("kept_inputs", 0)
     k = int(re.search(r"\d+", datatype)[0]) if datatype[0] != "e" else 1 + sum(map(int, datatype[1::2]))
     # Code i of a row is bits k*i to k*i+k-1 of the row's little-endian bit stream.
     stream = np.unpackbits(tensors[f"{name}.codes"], axis=1, bitorder="little")
@@ -102,11 +139,16 @@ def decode(record: dict, tensors: dict[str, np.ndarray], name: str) -> np.ndarra
     codes = (bits << np.arange(k)).sum(axis=2)
     block = options[0] if options else "b64"
     at = np.arange(rows * columns).reshape(rows, columns)
-    values = table(datatype).astype(np.float32)[codes]
+    owner = record.get("table_of", name)
+    entries = tensors[f"{owner}.table"] if f"{owner}.table" in tensors else table(datatype)
+    values = entries.astype(np.float32)[codes]
     for part in ("scales", "offsets"):
         if f"{name}.{part}" not in tensors:
             continue
         stored = tensors[f"{name}.{part}"].astype(np.float32)
+        if "q8" in options:
+            second = tensors[f"{name}.second_{part}"]
+            stored = stored * second[np.arange(stored.size) // 256].reshape(stored.shape)
         if block == "tensor":
             spread = np.broadcast_to(stored.reshape(1, 1), (rows, columns))
         elif block == "row":
@@ -116,6 +158,22 @@ def decode(record: dict, tensors: dict[str, np.ndarray], name: str) -> np.ndarra
         else:
             spread = stored[:, np.arange(columns) // int(block[1:])]
         values = values * spread if part == "scales" else values + spread
+    return place(values, record, tensors, name)
+
+
+def place(values: np.ndarray, record: dict, tensors: dict[str, np.ndarray], name: str) -> np.ndarray:
+    """The weight over the layer's own inputs."""
+    if record.get("activation_order"):
+        order = tensors[f"{name}.order"].astype(int)
+        values = values[:, np.argsort(order)]
+    if "rotation" in record:
+        values = (values @ rotation(tensors[f"{name}.signs"], values.shape[1])).astype(np.float32)
+    if record.get("kept_inputs"):
+        kept = tensors[f"{name}.kept_columns"].astype(int)
+        whole = np.empty(record["shape"], dtype=np.float32)
+        whole[:, np.setdiff1d(np.arange(whole.shape[1]), kept)] = values
+        whole[:, kept] = tensors[f"{name}.kept_weights"]
+        return whole
     return values
 
 
@@ -127,7 +185,7 @@ def decoded_state(folder: Path) -> dict[str, np.ndarray]:
     records = layers(config)
     for name, tensor in tensors.items():
         layer, _, part = name.rpartition(".")
-        if layer not in records or part not in ("codes", "scales", "offsets", "table"):
+        if layer not in records or part not in PARTS:
             state[name] = tensor
     for name, record in records.items():
         weight = decode(record, tensors, name)

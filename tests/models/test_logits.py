@@ -1,5 +1,7 @@
 """A k-bit folder through Transformers computes what a dense model of independently decoded weights does."""
 
+import copy
+
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -59,6 +61,35 @@ def test_logits_equal_those_of_the_decoded_model(tiny, independent, tmp_path, na
         torch.testing.assert_close(model(TOKENS).logits, wanted, rtol=2e-5, atol=2e-5)
         original = load(source, dtype=torch.float32)(TOKENS).logits
     assert (wanted - original).abs().max() > 1e-3  # quantising did change the model
+
+
+@pytest.mark.parametrize(
+    ("name", "fmt", "method"),
+    [
+        ("llama", "nf4:b32:q8", "rotate"),
+        ("llama", "lloyd3:b64:q8:affine:table-kind", "scale-search"),
+        ("llama-tied", "quantile4:b64:table-model", "proxy5"),
+        ("gpt2", "lloyd4:b16:table-model", "rotate-search"),
+        ("gpt2", "int3:b64", "proxy10"),
+        ("opt", "int4:row:center", "proxy2"),
+        ("gpt_neox", "e2m1:b32", "proxy5"),
+    ],
+)
+def test_logits_of_every_method_and_shared_table(tiny, independent, tmp_path, name, fmt, method):
+    source = tiny.write_model(tmp_path / "model", name)
+    report = quantize_model(source, tmp_path / "out", format=fmt, method=method)
+    assert report.stored_bits.whole == 8 * independent.data_bytes(tmp_path / "out")
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32)
+    with torch.no_grad():
+        wanted = dense_model(tmp_path / "out", independent)(TOKENS).logits
+        torch.testing.assert_close(model(TOKENS).logits, wanted, rtol=1e-4, atol=1e-4)
+        again = tmp_path / "again"
+        model.save_pretrained(again)
+        kept = AutoModelForCausalLM.from_pretrained(again, dtype=torch.float32)
+        assert torch.equal(kept(TOKENS).logits, model(TOKENS).logits)
+        assert torch.equal(copy.deepcopy(model)(TOKENS).logits, model(TOKENS).logits)
+        dense = model.dequantize()
+        torch.testing.assert_close(dense(TOKENS).logits, wanted, rtol=1e-3, atol=1e-3)
 
 
 @pytest.fixture(scope="module")

@@ -56,6 +56,8 @@ def test_every_type_takes_what_the_formula_says(odd, independent, tmp_path, data
     report = quantize_model(odd, tmp_path / "out", format=f"{datatype}:{block}{scale}")
     k, offset = DATATYPES[datatype].bits, datatype.startswith("uint")
     body = sum(formula(k, r, c, block, scale_bits, offset=offset) for r, c in LINEAR) + 16 * NORMS
+    if datatype.startswith(("quantile", "lloyd")):
+        body += len(LINEAR) * 16 * 2**k
     bits = stored_bits(tmp_path / "out")
     assert bits == report.stored_bits
     assert bits.body == body
@@ -63,6 +65,29 @@ def test_every_type_takes_what_the_formula_says(odd, independent, tmp_path, data
     assert bits.whole == 8 * independent.data_bytes(tmp_path / "out")
     assert bits.body_weights == sum(r * c for r, c in LINEAR) + NORMS
     assert bits.body_bits_per_weight == body / bits.body_weights
+
+
+@pytest.mark.parametrize(("scope", "tables"), [("", 7), (":table-kind", 7), (":table-model", 1)])
+def test_a_shared_table_counts_once(odd, independent, tmp_path, scope, tables):
+    report = quantize_model(odd, tmp_path / "out", format=f"lloyd4:b64{scope}")
+    matrices = sum(formula(4, r, c, "b64", 16, offset=False) for r, c in LINEAR)
+    assert report.stored_bits.body == matrices + 16 * NORMS + tables * 16 * 16
+    assert report.stored_bits.whole == 8 * independent.data_bytes(tmp_path / "out")
+
+
+def test_kept_inputs_and_signs_count(odd, independent, tmp_path):
+    p = 2  # 5% of 43 inputs; 9 of 173; 1 of 1 is none: something must be coded
+    kept = {1: 0, HIDDEN: p, MIDDLE: 9}
+    report = quantize_model(odd, tmp_path / "proxy", format="int3:b64", method="proxy5")
+    body = sum(
+        formula(3, r, c - kept[c], "b64", 16, offset=False) + 16 * r * kept[c] + 8 * kept[c]
+        for r, c in LINEAR
+    )
+    assert report.stored_bits.body == body + 16 * NORMS
+    assert report.stored_bits.whole == 8 * independent.data_bytes(tmp_path / "proxy")
+    report = quantize_model(odd, tmp_path / "rotate", format="int3:b64", method="rotate")
+    body = sum(formula(3, r, c, "b64", 16, offset=False) + 8 * ceil(c / 8) for r, c in LINEAR)
+    assert report.stored_bits.body == body + 16 * NORMS
 
 
 @pytest.mark.parametrize("tied", [False, True])

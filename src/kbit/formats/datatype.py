@@ -27,7 +27,7 @@ class DataType:
             beside the scale; `none` stores the weight itself.
         build: makes the entries (ascending, without repetition); None where there is no table or where
             it is made from data.
-        stored_table: the table is made from data, so it is stored and counted with the tensor.
+        fit: how the table is made from data, and then stored and counted; None where `build` defines it.
         source: where the type is defined.
     """
 
@@ -37,7 +37,12 @@ class DataType:
     scaling: Scaling
     source: str
     build: Callable[[], tuple[float, ...]] | None = field(default=None, compare=False, repr=False)
-    stored_table: bool = False
+    fit: Literal["quantile", "lloyd"] | None = None
+
+    @property
+    def stored_table(self) -> bool:
+        """Whether the table is made from data, so that it is stored and counted."""
+        return self.fit is not None
 
     @property
     def is_packed(self) -> bool:

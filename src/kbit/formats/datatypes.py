@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from kbit.formats.datatype import DataType
 from kbit.formats.tables import (
+    dynamic_entries,
     float_entries,
     integer_entries,
     normal_float_entries,
@@ -15,6 +16,9 @@ from kbit.formats.tables import (
 _PAPER = "Dettmers & Zettlemoyer 2022, arXiv 2212.09720"
 _QLORA = "Dettmers et al. 2023 (QLoRA), arXiv 2305.14314, appendix E"
 _AFFINE = "Jacob et al. 2018, arXiv 1712.05877, eq. 1, with a real-valued zero point"
+
+_DYNAMIC = "Dettmers 2015, arXiv 1511.04561 (dynamic tree); bitsandbytes' create_dynamic_map"
+_LLOYD = "Lloyd 1982, IEEE Trans. Inf. Theory 28:129; Max 1960, IRE Trans. Inf. Theory 6:7"
 
 # The split the paper found best for k = 3..8 (its appendix on exponent bits); 2 bits have only one.
 _BEST_EXPONENT_BITS = {2: 1, 3: 2, 4: 2, 5: 3, 6: 3, 7: 4, 8: 4}
@@ -63,6 +67,21 @@ def _rows() -> Iterator[DataType]:
             source=_QLORA,
             build=partial(normal_float_entries, k),
         )
+    for k in range(3, 9):
+        yield DataType(
+            name=f"dyn{k}",
+            family="dyn",
+            bits=k,
+            scaling="absmax",
+            source=_DYNAMIC,
+            build=partial(dynamic_entries, k),
+        )
+    for k in range(3, 9):
+        yield DataType(
+            name=f"quantile{k}", family="quantile", bits=k, scaling="absmax", source=_PAPER, fit="quantile"
+        )
+    for k in range(1, 9):
+        yield DataType(name=f"lloyd{k}", family="lloyd", bits=k, scaling="absmax", source=_LLOYD, fit="lloyd")
     for name, bits, source in (
         ("bf16", 16, "bfloat16: 8 exponent and 7 mantissa bits"),
         ("fp16", 16, "IEEE 754-2019 binary16"),

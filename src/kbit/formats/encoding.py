@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 
 from kbit.errors import FormatError
+from kbit.formats.densities import fit_table, quantile_density, scaled_density
+from kbit.formats.fitted_tables import Density
 from kbit.formats.packed import PackedTensor
 from kbit.formats.packing import pack_codes
 from kbit.formats.scales import StoredScales, spread_scales, store_offsets, store_scales
@@ -24,16 +26,32 @@ def encode(weight: Tensor, fmt: WeightFormat, *, table: Tensor | None = None) ->
     Args:
         weight: [rows, cols], any floating type.
         fmt: a packed format.
-        table: [2^bits] ascending values, for a type whose table is made from data; None otherwise.
+        table: [2^bits] ascending values, for a type whose table is made from data, which is otherwise fitted
+            to this weight; None for other types.
 
     Raises:
         FormatError: NaN or infinity in `weight`, a scale beyond its type's range, a tensor that is not
-            a matrix, a format that is not packed, a table that is missing or not wanted.
+            a matrix, a format that is not packed, a table that is not wanted.
     """
     _check_weight(weight, fmt)
+    if table is None and fmt.datatype.fit is not None:
+        table = fit_table(fmt.datatype.fit, fmt.bits, table_density(weight, fmt))
     _, entries = _entries(fmt, table)
     scales, offsets = range_scales(weight.detach(), fmt, entries)
     return encode_scaled(weight, fmt, scales, offsets, table=table)
+
+
+def table_density(weight: Tensor, fmt: WeightFormat) -> Density:
+    """What the table of a data-made type is fitted to; densities of several weights may be added.
+
+    Raises:
+        FormatError: NaN or infinity in `weight`.
+    """
+    weight = weight.detach()
+    scales, offsets = range_scales(weight, fmt, torch.tensor([-1.0, 1.0]))
+    if fmt.datatype.fit == "quantile":
+        return quantile_density(weight)
+    return scaled_density(weight, fmt, scales, offsets)
 
 
 def encode_scaled(
@@ -94,7 +112,8 @@ def range_scales(
     Raises:
         FormatError: NaN or infinity in `weight`, or a scale beyond its type's range.
     """
-    first, last = float(entries[0]), float(entries[-1])
+    # A fitted table belongs to weights scaled to [-1, 1], whatever its own ends are.
+    first, last = (-1.0, 1.0) if fmt.datatype.stored_table else (float(entries[0]), float(entries[-1]))
     low, high, mean = _ranges(weight, fmt)
     if fmt.maps_range:
         scales = store_scales((high.double() - low.double()) / (last - first), fmt)

@@ -50,12 +50,12 @@ def gaussian_mse(fmt: WeightFormat, *, block: int | None = None) -> float:
     """Expected squared error of nearest encoding of independent unit-Gaussian weights.
 
     Args:
-        fmt: any format with a table of its own, or one that stores the weights themselves.
+        fmt: any format. A table made from data is the one that infinitely many such weights would give.
         block: weights under one scale; the format's own by default, 4,096 for `row` and 2^24 for
             `tensor`, whose true number the shape gives.
 
     Raises:
-        ValueError: the table is made from data, or `block` is less than 2.
+        ValueError: `block` is less than 2.
     """
     if not fmt.is_packed:
         return _rounding_mse(fmt.datatype)
@@ -63,25 +63,56 @@ def gaussian_mse(fmt: WeightFormat, *, block: int | None = None) -> float:
         block = {"row": ROW_WEIGHTS, "tensor": TENSOR_WEIGHTS}.get(str(fmt.block)) or int(fmt.block)
     if block < 2:
         raise ValueError(f"a block of {block} weights: at least 2 are needed")
-    entries = fmt.datatype.entries().astype(np.float64)
+    entries = _entries(fmt, block)
     if fmt.scale == "q8":
         # A code is off by up to half a step of 1/255 of the largest of 256 scales.
         relative = 1 / (12 * 255**2)
     else:
         relative = 2.0 ** (-2 * _SIGNIFICAND_BITS[fmt.scale]) / 12 * 3 / (8 * math.log(2))
     if fmt.maps_range:
-        return _range_mse(entries, block, relative)
+        return _range_mse(entries, block, relative, stretch=not fmt.datatype.stored_table)
     # Less its own mean, a block of B is Gaussian again, of variance 1 - 1/B.
     variance = 1 - 1 / block if fmt.has_offset else 1.0
-    return variance * _absmax_mse(entries, block, relative)
+    return variance * _absmax_mse(entries, block, relative, stretch=not fmt.datatype.stored_table)
 
 
-def _absmax_mse(entries: Array, block: int, relative: float) -> float:
+def _entries(fmt: WeightFormat, block: int) -> Array:
+    """The table, float64; where data make it, fitted to the density of scaled Gaussian weights."""
+    fit = fmt.datatype.fit
+    if fit is None:
+        return fmt.datatype.entries().astype(np.float64)
+    from kbit.formats.fitted_tables import Density, fitted_entries, grid
+
+    if fit == "quantile":
+        x = np.linspace(-6, 6, 120_001)
+        density = Density(values=x, mass=np.exp(-(x**2) / 2))
+    else:
+        x = grid()
+        density = Density(values=x, mass=_scaled_mass(x, block, in_range=fmt.maps_range))
+    return fitted_entries(fit, fmt.bits, density).astype(np.float64)
+
+
+def _scaled_mass(x: Array, block: int, *, in_range: bool) -> Array:
+    """Expected mass of weights over their block's scale at x, counted by the scale squared."""
+    p, weight = _legendre(_NODES)
+    tail = -np.expm1(np.log(p) / block) / 2
+    m = -ndtri(tail)
+    step = x[1] - x[0]
+    inside = np.exp(-((m[:, None] * x) ** 2) / 2) / math.sqrt(2 * math.pi) * m[:, None] * step
+    inside = np.where(np.abs(x) < 1, inside, 0.0) / (1 - 2 * tail)[:, None]
+    # The end takes 1 of B weights, half on either side; with an offset both ends are weights.
+    ends = np.zeros_like(x)
+    for end in (-1.0, 1.0):
+        ends[np.argmin(np.abs(x - end))] = 1.0 if in_range else 0.5
+    return np.asarray((weight * m**2) @ ((block - ends.sum()) * inside + ends))
+
+
+def _absmax_mse(entries: Array, block: int, relative: float, *, stretch: bool = True) -> float:
     p, weight = _legendre(_NODES)
     # P(max |x| <= m) = (2 Phi(m) - 1)^B = p, solved for the tail so that large B keeps its digits.
     tail = -np.expm1(np.log(p) / block) / 2
     m = -ndtri(tail)
-    scale = m / np.abs(entries).max()
+    scale = m / (np.abs(entries).max() if stretch else 1.0)
     values = scale[:, None] * entries
     inside = _cell_errors(values, -m, m) / (1 - 2 * tail)
     ends = np.stack([_nearest_error(values, -m), _nearest_error(values, m)]).mean(axis=0)
@@ -89,14 +120,15 @@ def _absmax_mse(entries: Array, block: int, relative: float) -> float:
     return float(np.sum(weight * total) / block)
 
 
-def _range_mse(entries: Array, block: int, relative: float) -> float:
+def _range_mse(entries: Array, block: int, relative: float, *, stretch: bool = True) -> float:
     p, weight = _legendre(_NODES)
     high = -ndtri(-np.expm1(np.log(p) / block))[:, None]
     # Given the greatest, the least of the other B - 1 is below a with 1 - (1 - Phi(a)/Phi(high))^(B-1).
     low = ndtri(-np.expm1(np.log(p) / (block - 1))[None, :] * ndtr(high))
     high = np.broadcast_to(high, low.shape)
-    scale = (high - low) / (entries[-1] - entries[0])
-    values = scale[..., None] * (entries - entries[0]) + low[..., None]
+    first, last = (entries[0], entries[-1]) if stretch else (-1.0, 1.0)
+    scale = (high - low) / (last - first)
+    values = scale[..., None] * (entries - first) + low[..., None]
     inside = _cell_errors(values, low, high) / (ndtr(high) - ndtr(low))
     # The two ends are entries, but for the rounding of offset and scale; the offset moves the whole
     # lattice, which costs the other weights nothing on average.

@@ -69,6 +69,24 @@ def normal_float_entries(bits: int) -> tuple[float, ...]:
     return tuple(float(v) for v in round_to_bfloat16(entries))
 
 
+def dynamic_entries(bits: int) -> tuple[float, ...]:
+    """Dynamic exponent: zero bits before an indicator bit are a base-10 exponent, the rest a fraction.
+
+    With i fraction bits there are 2^i values, the middles of equal steps from 0.1 to 1, times
+    10^(i - (k - 2)); both signs, 0, and 1 in place of a negative zero (Dettmers 2015, arXiv 1511.04561, and
+    bitsandbytes' create_dynamic_map, which this equals), rounded to bfloat16.
+
+    >>> dynamic_entries(3)
+    (-0.7734375, -0.32421875, -0.054931640625, 0.0, 0.054931640625, 0.32421875, 0.7734375, 1.0)
+    """
+    positive: list[float] = []
+    for i in range(bits - 1):
+        edges = np.linspace(0.1, 1.0, 2**i + 1)
+        positive.extend(10.0 ** (i - (bits - 2)) * (edges[1:] + edges[:-1]) / 2)
+    entries = np.sort(np.array([*positive, *(-v for v in positive), 0.0, 1.0]))
+    return tuple(float(v) for v in round_to_bfloat16(entries))
+
+
 def round_to_bfloat16(values: np.ndarray) -> np.ndarray:
     """The nearest bfloat16 of each value (ties to even), as float32.
 

@@ -20,6 +20,8 @@ def make_dense(model: Any, *, dtype: torch.dtype | None = None) -> Any:
         The same model. GPT-2's `Conv1D` comes back as the linear layer it is equal to.
     """
     dtype = dtype or model.config.dtype or torch.get_default_dtype()
+    if isinstance(dtype, str):  # as it stands in a config that was written
+        dtype = getattr(torch, dtype)
     heads = {}
     for name, module in list(model.named_modules()):
         if isinstance(module, KbitTiedHead):

@@ -10,6 +10,7 @@ from torch import Tensor
 from kbit.errors import UsageError, did_you_mean
 from kbit.formats import PackedTensor, WeightFormat, encode
 from kbit.quantize.codes.choose import Recipe
+from kbit.quantize.codes.searched import encode_searched
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,23 +22,34 @@ class QuantizationMethod:
         version: raised by a change that can alter codes; it is part of a measurement's identity.
         what: one line for people.
         source: where it is defined.
-        encode: weight [rows, columns] and format to codes; for a calibrated method, what layers get that
-            calibration does not reach.
+        encode: weight [rows, columns], format and shared table (or None) to codes; for a calibrated method,
+            what layers get that calibration does not reach.
         recipe: the steps of a calibrated method; None for a method that reads no text.
+        rotates: inputs of linear layers are rotated first.
+        kept_share: share of the input dimensions of linear layers that is kept in 16 bits.
     """
 
     name: str
     version: int
     what: str
     source: str
-    encode: Callable[[Tensor, WeightFormat], PackedTensor]
+    encode: Callable[[Tensor, WeightFormat, Tensor | None], PackedTensor]
     recipe: Recipe | None = None
+    rotates: bool = False
+    kept_share: float = 0.0
 
     @property
     def is_calibrated(self) -> bool:
         """Whether it needs a text."""
         return self.recipe is not None
 
+
+def _nearest(weight: Tensor, fmt: WeightFormat, table: Tensor | None) -> PackedTensor:
+    return encode(weight, fmt, table=table)
+
+
+_PAPER = "Dettmers & Zettlemoyer 2022, arXiv 2212.09720"
+_ROTATION = "randomised Hadamard transform: Chee et al. 2023, arXiv 2307.13304; Tseng et al. 2024, 2402.04396"
 
 METHODS: Mapping[str, QuantizationMethod] = MappingProxyType(
     {
@@ -47,15 +59,50 @@ METHODS: Mapping[str, QuantizationMethod] = MappingProxyType(
                 name="nearest",
                 version=1,
                 what="each weight takes the nearest entry; no calibration text",
-                source="Dettmers & Zettlemoyer 2022, arXiv 2212.09720, eq. 1",
-                encode=encode,
+                source=f"{_PAPER}, eq. 1",
+                encode=_nearest,
+            ),
+            QuantizationMethod(
+                name="scale-search",
+                version=1,
+                what="scales (and offsets) of least squared error for each block, then the nearest entry",
+                source="a grid of shares of the range, then alternating least squares",
+                encode=encode_searched,
+            ),
+            QuantizationMethod(
+                name="rotate",
+                version=1,
+                what="inputs rotated by a randomised Hadamard transform, then the nearest entry",
+                source=_ROTATION,
+                encode=_nearest,
+                rotates=True,
+            ),
+            QuantizationMethod(
+                name="rotate-search",
+                version=1,
+                what="inputs rotated, then scale-search",
+                source=_ROTATION,
+                encode=encode_searched,
+                rotates=True,
+            ),
+            *(
+                QuantizationMethod(
+                    name=f"proxy{percent}",
+                    version=1,
+                    what=f"{percent}% of the input dimensions in 16 bits, those of the largest standard "
+                    "deviation in the previous layer's weights; the rest nearest",
+                    source=f"{_PAPER}, section 3 (outlier-dependent quantization by proxy)",
+                    encode=_nearest,
+                    kept_share=percent / 100,
+                )
+                for percent in (1, 2, 5, 10)
             ),
             QuantizationMethod(
                 name="importance",
                 version=1,
                 what="nearest entry; scales of least squared error weighted by the inputs' mean squares",
                 source="diagonal of the Hessian, as in llama.cpp's importance matrices",
-                encode=encode,
+                encode=_nearest,
                 recipe=Recipe(search=True, feedback=False),
             ),
             QuantizationMethod(
@@ -63,7 +110,7 @@ METHODS: Mapping[str, QuantizationMethod] = MappingProxyType(
                 version=1,
                 what="column by column, each error made good by later columns; costliest columns first",
                 source="Frantar et al. 2023, arXiv 2210.17323, algorithm 1",
-                encode=encode,
+                encode=_nearest,
                 recipe=Recipe(search=False, feedback=True),
             ),
             QuantizationMethod(
@@ -73,7 +120,7 @@ METHODS: Mapping[str, QuantizationMethod] = MappingProxyType(
                 "original model's outputs",
                 source="coordinate descent: Behdin et al. 2023, arXiv 2309.01885; both streams of inputs: Li "
                 "et al. 2025, arXiv 2504.02692",
-                encode=encode,
+                encode=_nearest,
                 recipe=Recipe(search=True, feedback=True, rounds=2, follow=True),
             ),
         )

@@ -9,7 +9,7 @@ import torch
 
 from kbit import __version__
 from kbit.errors import FormatError, ModelError, UsageError
-from kbit.formats import PackedTensor, WeightFormat, parse_format
+from kbit.formats import WeightFormat, parse_format
 from kbit.models.atomic_folder import new_folder
 from kbit.models.load import check_tensors
 from kbit.models.locate import locate, read_config
@@ -22,8 +22,10 @@ from kbit.models.write import MAX_SHARD_BYTES, FolderWriter, copy_tokenizer, wri
 from kbit.quantize.calibration.run import Calibrated, LayerNote, calibrate
 from kbit.quantize.calibration.seen import write_calibration
 from kbit.quantize.calibration.text import Calibration
+from kbit.quantize.coded import CodedWeights
 from kbit.quantize.method import METHODS, QuantizationMethod, method_named
 from kbit.quantize.plan import Choice, Kept, Plan, PlannedTensor, make_plan
+from kbit.quantize.shared_tables import fit_shared_tables
 
 Progress = Callable[[int, int, str], None]
 
@@ -98,7 +100,7 @@ def quantize_model(
             `out` that exists or is the source; a full disk.
     """
     chosen = method_named(method)
-    _check_calibration(chosen, calibration)
+    _check_calibration(chosen, calibration, _format(format))
     choice = Choice(
         format=_format(format),
         embeddings=None if embeddings is None else _format(embeddings),
@@ -128,7 +130,8 @@ def quantize_model(
         copy_tokenizer(folder, temporary)
         if calibration is not None and calibrated is not None:
             write_calibration(temporary, calibration, calibrated.notes)
-        _write_tensors(temporary, folder, tensors, plan, chosen, calibrated, max_shard_bytes, progress)
+        coded = CodedWeights(tensors, plan, skeleton, config)
+        _write_tensors(temporary, folder, tensors, plan, chosen, calibrated, coded, max_shard_bytes, progress)
         check_tensors(temporary)
         bits = stored_bits(temporary)
         size_bytes = sum(p.stat().st_size for p in temporary.rglob("*") if p.is_file())
@@ -149,11 +152,18 @@ def quantize_model(
     )
 
 
-def _check_calibration(method: QuantizationMethod, calibration: Calibration | None) -> None:
+def _check_calibration(
+    method: QuantizationMethod, calibration: Calibration | None, fmt: WeightFormat
+) -> None:
     if method.is_calibrated and calibration is None:
         raise UsageError(
             f"the method {method.name} needs a text to calibrate on: give one with --calibrate, or let the "
             "model write its own with --calibrate-own-text."
+        )
+    if calibration is not None and fmt.table != "tensor":
+        raise UsageError(
+            f"{fmt}: a calibrated method chooses codes layer by layer, and cannot share a table among them. "
+            f"Leave out 'table-{fmt.table}'."
         )
     if calibration is not None and not method.is_calibrated:
         calibrated = ", ".join(name for name, row in METHODS.items() if row.is_calibrated)
@@ -240,9 +250,14 @@ def _write_tensors(
     plan: Plan,
     method: QuantizationMethod,
     calibrated: Calibrated | None,
+    coded: CodedWeights,
     max_shard_bytes: int,
     progress: Progress | None,
 ) -> None:
+    try:
+        tables = fit_shared_tables(plan.records, lambda record: coded.coded(record).weight)
+    except FormatError as error:
+        raise FormatError(f"{source}: {error}") from error
     with FolderWriter(out, plan.specs, max_shard_bytes=max_shard_bytes) as writer:
         for done, planned in enumerate(plan.tensors):
             if progress is not None:
@@ -255,30 +270,35 @@ def _write_tensors(
             else:
                 if planned.record.transposed:
                     weight = weight.T.contiguous()
-                packed = _packed(source, planned, weight, method, calibrated)
-                for part, tensor in packed.parts().items():
-                    writer.write(f"{planned.record.name}.{part}", tensor)
+                parts = _parts(source, planned, weight, method, calibrated, coded, tables)
+                for spec in planned.specs:
+                    writer.write(spec.name, parts[spec.name.rpartition(".")[2]])
             del weight
         if progress is not None:
             progress(len(plan.tensors), len(plan.tensors), "")
 
 
-def _packed(
+def _parts(
     source: Path,
     planned: PlannedTensor,
     weight: torch.Tensor,
     method: QuantizationMethod,
     calibrated: Calibrated | None,
-) -> PackedTensor:
+    coded: CodedWeights,
+    tables: Mapping[str, torch.Tensor],
+) -> dict[str, torch.Tensor]:
+    """Everything to store of one layer, by part."""
     record = planned.record
     if record is None:
         raise ValueError(f"{planned.source} is not packed")
     if calibrated is not None and record.name in calibrated.notes:
-        return calibrated.packed(record)
+        return calibrated.packed(record).parts()
+    changed = coded.coded(record, weight)
     try:
-        return method.encode(weight, record.format)
+        packed = method.encode(changed.weight, record.format, tables.get(record.name))
     except FormatError as error:
         raise FormatError(f"{source}: tensor {planned.source!r}: {error}") from error
+    return {**packed.parts(), **changed.parts}
 
 
 def _check_finite(source: Path, name: str, weight: torch.Tensor) -> None:

@@ -17,6 +17,8 @@ from kbit.models.safetensors_header import TensorSpec
 from kbit.models.safetensors_read import FolderTensors
 from kbit.models.skeleton import Skeleton
 from kbit.models.stored_parts import part_specs
+from kbit.quantize.inputs import record_inputs
+from kbit.quantize.shared_tables import share_tables
 
 PLAIN_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
@@ -131,7 +133,7 @@ def make_plan(source: Path, skeleton: Skeleton, tensors: FolderTensors, choice: 
         asked_to_keep = role is not None and any(fnmatchcase(module, pattern) for pattern in choice.keep)
         fmt = formats[role] if role and not asked_to_keep else None
         if target and role and fmt is not None and fmt.is_packed:
-            planned.append(_packed(name, module, role, fmt, choice.method, skeleton))
+            planned.append(_packed(name, module, role, fmt, choice.method, skeleton, stored.spec.dtype))
             continue
         dtype = _kept_dtype(stored.spec.dtype, fmt or choice.format)
         spec = TensorSpec(name=target or name, dtype=dtype, shape=stored.spec.shape)
@@ -147,7 +149,21 @@ def make_plan(source: Path, skeleton: Skeleton, tensors: FolderTensors, choice: 
                     else _reason(skeleton, spec, role, asked=asked_to_keep, fmt=choice.format),
                 )
             )
-    return Plan(tensors=tuple(planned), kept=tuple(kept), untied=untied)
+    return Plan(tensors=_with_shared_tables(planned), kept=tuple(kept), untied=untied)
+
+
+def _with_shared_tables(planned: Sequence[PlannedTensor]) -> tuple[PlannedTensor, ...]:
+    shared = share_tables(p.record for p in planned if p.record is not None)
+    return tuple(
+        p
+        if p.record is None or shared[p.record.name] is p.record
+        else _planned(p.source, shared[p.record.name])
+        for p in planned
+    )
+
+
+def _planned(source: str, record: LayerRecord) -> PlannedTensor:
+    return PlannedTensor(source=source, record=record, specs=tuple(part_specs(record).values()))
 
 
 def _roles(skeleton: Skeleton) -> dict[str, Role]:
@@ -184,7 +200,13 @@ def _formats(skeleton: Skeleton, tied: Mapping[str, str], choice: Choice) -> dic
 
 
 def _packed(
-    source: str, module: str, role: Role, fmt: WeightFormat, method: Method, skeleton: Skeleton
+    source: str,
+    module: str,
+    role: Role,
+    fmt: WeightFormat,
+    method: Method,
+    skeleton: Skeleton,
+    dtype: torch.dtype,
 ) -> PlannedTensor:
     from transformers.pytorch_utils import Conv1D
 
@@ -199,7 +221,7 @@ def _packed(
         method=method,
         transposed=transposed,
     )
-    return PlannedTensor(source=source, record=record, specs=tuple(part_specs(record).values()))
+    return _planned(source, record_inputs(record, method.name, dtype))
 
 
 def _kept_dtype(dtype: torch.dtype, fmt: WeightFormat) -> torch.dtype:
