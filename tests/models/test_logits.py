@@ -76,7 +76,9 @@ def test_logits_equal_those_of_the_decoded_model(tiny, independent, tmp_path, na
     ],
 )
 def test_logits_of_every_method_and_shared_table(tiny, independent, tmp_path, name, fmt, method):
-    source = tiny.write_model(tmp_path / "model", name)
+    # With a narrower embedding, as opt-350m has, the proxy is refused: see test_previous_layer.
+    changes = {"word_embed_proj_dim": 48} if name == "opt" else {}
+    source = tiny.write_model(tmp_path / "model", name, **changes)
     report = quantize_model(source, tmp_path / "out", format=fmt, method=method)
     assert report.stored_bits.whole == 8 * independent.data_bytes(tmp_path / "out")
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32)

@@ -51,5 +51,7 @@ class CodedWeights:
         spread = None
         if record.kept_inputs:
             embedding = self._skeleton.embedding
-            spread = input_spread(record.name, record.shape[1], self._config, embedding, self.weight)
+            spread = input_spread(
+                record.name, record.shape[1], self._config, embedding, self.weight, self._source
+            )
         return change_inputs(record, weight, spread)

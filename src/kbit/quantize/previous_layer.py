@@ -6,7 +6,7 @@ residual stream are told by the layer that wrote to it last. Source: Dettmers & 
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,51 +23,54 @@ class Previous:
     """Where a layer's inputs come from.
 
     Attributes:
-        layer: suffix of the module's name after the block's number.
+        layer: suffix of the module's name after the block's number; several, of which the model has one.
         block: 0 for the same block, -1 for the one before (the embedding for the first).
         part: all rows; or those of the values in a joint projection, by `thirds` or within each `heads`;
             `values` are repeated where heads share them.
     """
 
-    layer: str
+    layer: tuple[str, ...]
     block: int = 0
     part: str = "all"
 
 
 _LLAMA = {
-    **{f"self_attn.{x}_proj": Previous(layer="mlp.down_proj", block=-1) for x in "qkv"},
-    "self_attn.o_proj": Previous(layer="self_attn.v_proj", part="values"),
-    "mlp.gate_proj": Previous(layer="self_attn.o_proj"),
-    "mlp.up_proj": Previous(layer="self_attn.o_proj"),
-    "mlp.down_proj": Previous(layer="mlp.up_proj"),
+    **{f"self_attn.{x}_proj": Previous(layer=("mlp.down_proj", "fc2"), block=-1) for x in "qkv"},
+    "self_attn.o_proj": Previous(layer=("self_attn.v_proj",), part="values"),
+    "mlp.gate_proj": Previous(layer=("self_attn.o_proj",)),
+    "mlp.up_proj": Previous(layer=("self_attn.o_proj",)),
+    "mlp.down_proj": Previous(layer=("mlp.up_proj",)),
 }
-_OPT = {
-    **{f"self_attn.{x}_proj": Previous(layer="fc2", block=-1) for x in "qkv"},
-    "self_attn.out_proj": Previous(layer="self_attn.v_proj"),
-    "fc1": Previous(layer="self_attn.out_proj"),
-    "fc2": Previous(layer="fc1"),
+_OPT = {  # q, k and v are called as in Llama
+    "self_attn.out_proj": Previous(layer=("self_attn.v_proj",)),
+    "fc1": Previous(layer=("self_attn.out_proj",)),
+    "fc2": Previous(layer=("fc1",)),
 }
 _GPT2 = {
-    "attn.c_attn": Previous(layer="mlp.c_proj", block=-1),
-    "attn.c_proj": Previous(layer="attn.c_attn", part="thirds"),
-    "mlp.c_fc": Previous(layer="attn.c_proj"),
-    "mlp.c_proj": Previous(layer="mlp.c_fc"),
+    "attn.c_attn": Previous(layer=("mlp.c_proj",), block=-1),
+    "attn.c_proj": Previous(layer=("attn.c_attn",), part="thirds"),
+    "mlp.c_fc": Previous(layer=("attn.c_proj",)),
+    "mlp.c_proj": Previous(layer=("mlp.c_fc",)),
 }
 _NEOX = {
-    "attention.query_key_value": Previous(layer="mlp.dense_4h_to_h", block=-1),
-    "attention.dense": Previous(layer="attention.query_key_value", part="heads"),
+    "attention.query_key_value": Previous(layer=("mlp.dense_4h_to_h",), block=-1),
+    "attention.dense": Previous(layer=("attention.query_key_value",), part="heads"),
     # Attention and feed-forward part of a block read the same residual stream.
-    "mlp.dense_h_to_4h": Previous(layer="mlp.dense_4h_to_h", block=-1),
-    "mlp.dense_4h_to_h": Previous(layer="mlp.dense_h_to_4h"),
+    "mlp.dense_h_to_4h": Previous(layer=("mlp.dense_4h_to_h",), block=-1),
+    "mlp.dense_4h_to_h": Previous(layer=("mlp.dense_h_to_4h",)),
 }
-# One entry a layer; the families' names do not overlap where their meaning differs.
 PREVIOUS: Mapping[str, Previous] = {**_LLAMA, **_OPT, **_GPT2, **_NEOX}
 
 _BLOCK = re.compile(r"^(?P<stem>.*?\.)(?P<number>\d+)\.(?P<layer>.*)$")
 
 
 def input_spread(
-    name: str, columns: int, config: Mapping[str, Any], embedding: str, read: Callable[[str], Tensor]
+    name: str,
+    columns: int,
+    config: Mapping[str, Any],
+    embedding: str,
+    read: Callable[[str], Tensor],
+    modules: Collection[str],
 ) -> Tensor:
     """Standard deviation of the weights of each of a layer's input units, float64 [columns].
 
@@ -77,6 +80,7 @@ def input_spread(
         config: `config.json`, for the number of heads.
         embedding: name of the token embedding.
         read: gives the weight of a module as [outputs, inputs] ([tokens, width] for the embedding).
+        modules: those that `read` knows.
 
     Raises:
         UsageError: an architecture whose layers this table does not know.
@@ -91,12 +95,15 @@ def input_spread(
     block = int(match["number"]) + previous.block
     if block < 0:
         return _fitting(name, read(embedding).T, columns).double().std(dim=1, correction=0)
-    weight = read(f"{match['stem']}{block}.{previous.layer}")
-    return (
-        _fitting(name, _rows(weight, previous.part, columns, config), columns)
-        .double()
-        .std(dim=1, correction=0)
-    )
+    stem = f"{match['stem']}{block}."
+    found = [stem + layer for layer in previous.layer if stem + layer in modules]
+    if not found:
+        raise UsageError(
+            f"the proxy looks for {' or '.join(previous.layer)} before {name!r}, and the model has none. "
+            "Choose another method."
+        )
+    rows = _rows(read(found[0]), previous.part, columns, config)
+    return _fitting(name, rows, columns).double().std(dim=1, correction=0)
 
 
 def _rows(weight: Tensor, part: str, columns: int, config: Mapping[str, Any]) -> Tensor:
