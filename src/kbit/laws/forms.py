@@ -356,7 +356,7 @@ ROWS = (
         response="accuracy, as a share or in percent",
         citation="Grattafiori et al. 2024 (arXiv 2407.21783), section 3.2.1: a sigmoid from loss to accuracy",
         recommended_models=24,
-        coverage=(0.934, 0.995),
+        coverage=(0.943, 0.958),
         bootstrap_from=96,
     ),
     Form(
@@ -375,7 +375,7 @@ ROWS = (
         response="error rate (rising) or accuracy (falling)",
         citation="Gadre et al. 2024 (arXiv 2403.08540), eq. 5",
         recommended_models=12,
-        coverage=(0.933, 0.986),
+        coverage=(0.942, 0.956),
         bootstrap_from=96,
     ),
     Form(
