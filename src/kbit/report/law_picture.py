@@ -50,7 +50,10 @@ def save_law_picture(
     path = Path(out)
     if path.suffix not in (".png", ".svg"):
         raise UsageError(f"a picture is a .png or a .svg, not {path.name!r}. Change the suffix.")
-    config = vega_config(mode, ks=[16.0], sizes=1) | {"background": THEMES[mode].ground, "padding": 20}
+    config = vega_config(mode, ks=sorted(map(float, fit.levels)) or [16.0], sizes=1) | {
+        "background": THEMES[mode].ground,
+        "padding": 20,
+    }
     spec = law_charts(fit, table, columns=columns, mode=mode)
     if path.suffix == ".svg":
         return write_file(path, vl_convert.vegalite_to_svg(spec, config=config).encode())
@@ -97,9 +100,16 @@ def curve_chart(fit: Fit, data: Data, colour: str) -> AltairChart:
             for x, y, low, high in zip(_f(at), _f(found.value), *map(_f, found.ci95), strict=True)
         ]
     kind: Literal["log", "linear"] = "log" if first.size else "linear"
-    x = alt.X("x:Q", title=f"{first.role} ({first.unit})", scale=alt.Scale(type=kind, nice=False, zero=False))
+    x = alt.X(
+        "x:Q",
+        title=f"{first.role} ({first.unit})",
+        axis=alt.Axis(format="~s", labelOverlap=True),
+        scale=alt.Scale(type=kind, nice=False, zero=False),
+    )
     y = alt.Y("y:Q", title=fit.response, scale=alt.Scale(zero=False))
-    shade: Any = alt.Color("series:N", title=None if not fit.levels else "k", sort=list(fit.levels))
+    shade: Any = alt.Color(
+        "series:N", title=None if not fit.levels else "k", sort=sorted(fit.levels, key=float)
+    )
     if not fit.levels:
         shade = alt.value(colour)
     curve = alt.Chart({"values": lines})
@@ -116,7 +126,12 @@ def residual_chart(fit: Fit, data: Data, colour: str) -> AltairChart:
     left = data.response - predicted(fit, data)
     values = [{"x": x, "y": y} for x, y in zip(_f(data.columns[first.role]), _f(left), strict=True)]
     kind: Literal["log", "linear"] = "log" if first.size else "linear"
-    x = alt.X("x:Q", title=f"{first.role} ({first.unit})", scale=alt.Scale(type=kind, nice=False, zero=False))
+    x = alt.X(
+        "x:Q",
+        title=f"{first.role} ({first.unit})",
+        axis=alt.Axis(format="~s", labelOverlap=True),
+        scale=alt.Scale(type=kind, nice=False, zero=False),
+    )
     return alt.layer(
         alt.Chart({"values": [{"y": 0}]}).mark_rule(opacity=0.5).encode(y="y:Q"),
         alt.Chart({"values": values})
