@@ -1,11 +1,14 @@
 """The reference product against a dense product with independently decoded weights."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
 import kbit.kernels.reference as reference
+from kbit import _core
 from kbit.errors import FormatError
 from kbit.formats import decode, encode, parse_format, unpack_codes
 from kbit.kernels import available, kernel_for, product
@@ -166,3 +169,15 @@ def test_every_format_has_a_kernel() -> None:
         assert kernel_for(parse_format(text)).numerics == "a16"
     with pytest.raises(FormatError, match="no kernel"):
         kernel_for(parse_format("bf16"))
+
+
+@pytest.mark.skipif(_core.path() not in ("amx", "avx512"), reason="this machine has no faster loop to miss")
+def test_a_format_without_a_fast_kernel_says_so_once() -> None:
+    packed, _ = make("nf4:flat64", cols=91)
+    with pytest.warns(UserWarning, match="nf4:flat64 with 91 columns has no fast kernel"):
+        product(torch.zeros(1, 91), packed)
+    again, _ = make("nf4:flat64", cols=91)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        product(torch.zeros(1, 91), again)
+        product(torch.zeros(1, 64), make("nf4:flat64", cols=64)[0])

@@ -1,5 +1,6 @@
 """Products of a few rows of activations with packed weights, in the C++ core."""
 
+import warnings
 from weakref import WeakKeyDictionary
 
 import torch
@@ -16,6 +17,7 @@ MOST_ROWS = 16  # of activations: with more, unpacking is a small part of a dens
 WORKSPACE_BYTES_A_COLUMN = 256
 
 _CORE_NUMERICS = {torch.bfloat16: "bf16", torch.float32: "f32", torch.float16: "f32"}
+_said: set[str] = set()
 _prepared: "WeakKeyDictionary[PackedTensor, tuple[int, _core.Weight]]" = WeakKeyDictionary()
 
 
@@ -31,7 +33,20 @@ def prepared(packed: PackedTensor) -> "_core.Weight":
     if found is None or found[0] != version:
         found = (version, _core.Weight(**core_parts(packed), threads=torch.get_num_threads()))
         _prepared[packed] = found
+        _say_if_general(found[1], packed)
     return found[1]
+
+
+def _say_if_general(weight: "_core.Weight", packed: PackedTensor) -> None:
+    """Warn, once for each format and width, where this machine has faster loops than the one that serves it."""
+    what = f"{packed.format} with {packed.shape[1]} columns"
+    if _core.path() in ("amx", "avx512") and weight.kernel("f32") == "general" and what not in _said:
+        _said.add(what)
+        warnings.warn(
+            f"{what} has no fast kernel: its blocks end at places in a row that are not multiples of 16. "
+            "Products are right, and several times slower; blocks along rows (such as b64) are fast.",
+            stacklevel=4,
+        )
 
 
 def core_product(x: Tensor, packed: PackedTensor, bias: Tensor | None) -> Tensor:
