@@ -40,7 +40,8 @@ def prepared(packed: PackedTensor) -> "_core.Weight":
 def _say_if_general(weight: "_core.Weight", packed: PackedTensor) -> None:
     """Warn, once for each format and width, where this machine has faster loops than the one that serves it."""
     what = f"{packed.format} with {packed.shape[1]} columns"
-    if _core.path() in ("amx", "avx512") and weight.kernel("f32") == "general" and what not in _said:
+    fast_exists = _core.path() in ("amx", "avx512")
+    if fast_exists and weight.kernel("f32") == "general" and what not in _said:
         _said.add(what)
         warnings.warn(
             f"{what} has no fast kernel: its blocks end at places in a row that are not multiples of 16. "
