@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from kbit.formats import decode
-from kbit.kernels import product
 from kbit.models.record import LayerRecord
 from kbit.models.stored_weight import StoredWeight
 
@@ -40,6 +39,13 @@ class KbitEmbedding(StoredWeight, nn.Embedding):  # type: ignore[override]
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (the name nn.Embedding gives it)
         """Rows [*input.shape, width] in the model's type; each distinct token is unpacked once."""
+        if torch.compiler.is_compiling():
+            shape = self.record.packed_shape
+            parts = self.packed_parameters()
+            unpacked: Tensor = torch.ops.kbit.unpack_rows(
+                input, *parts, self.format_text, *shape, self.like.dtype
+            )
+            return unpacked
         tokens, where = torch.unique(input, return_inverse=True)
         rows = decode(self.packed, self.like.dtype, rows=tokens)
         return rows[where]
@@ -93,7 +99,7 @@ class KbitTiedHead(nn.Module):
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (the name nn.Linear gives it)
         """Logits [..., tokens] in the input's type."""
         bias = None if self.bias is None else self.bias.to(input.dtype)
-        return product(input, self._embedding.packed, bias=bias, numerics=self._embedding.numerics)
+        return self._embedding.multiply(input, bias)
 
     def extra_repr(self) -> str:
         """Sizes and what it is tied to, for `print(model)`."""

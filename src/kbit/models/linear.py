@@ -5,7 +5,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kbit.kernels import product
 from kbit.models.record import LayerRecord
 from kbit.models.stored_weight import StoredWeight
 
@@ -35,10 +34,12 @@ class KbitLinear(StoredWeight, nn.Linear):  # type: ignore[override]
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (the name nn.Linear gives it)
         """Multiply; the result has the input's type."""
         bias = None if self.bias is None else self.bias.to(input.dtype)
+        if not self.record.transforms_inputs:
+            return self.multiply(input, bias)
         inputs = self.inputs
-        if inputs is None:
-            return product(input, self.packed, bias=bias, numerics=self.numerics)
-        y = product(inputs.apply(input), self.packed, bias=bias, numerics=self.numerics)
+        if inputs is None:  # not reached: the record says that there are
+            return self.multiply(input, bias)
+        y = self.multiply(inputs.apply(input), bias)
         kept = inputs.kept_product(input)
         return y if kept is None else y + kept.to(y.dtype)
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from kbit.formats import PackedTensor, decode
 from kbit.formats.packed import PACKED_PARTS
+from kbit.kernels import product
 from kbit.models.inputs import InputTransform, read_transform
 from kbit.models.record import LayerRecord
 from kbit.models.stored_parts import INPUT_PARTS, PARTS, part_specs
@@ -39,6 +40,7 @@ class StoredWeight(nn.Module):
     def hold(self, record: LayerRecord, *, device: Any = None) -> None:
         """Make room for the parts of `record`, unfilled."""
         self.record = record
+        self.format_text = str(record.format)
         specs = part_specs(record)
         for part in PARTS:
             if part in specs:
@@ -105,6 +107,24 @@ class StoredWeight(nn.Module):
             inputs = read_transform(self.record, of_inputs) if self.record.transforms_inputs else None
             self.__dict__["_cached_views"] = cached = (where, packed, inputs)
         return cached
+
+    def multiply(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """X W^T + bias with the packed weight; in a compiled graph, by the operator `kbit::product`."""
+        if torch.compiler.is_compiling():
+            rows, cols = self.record.packed_shape
+            product_of_parts = torch.ops.kbit.product
+            y: Tensor = product_of_parts(
+                x, bias, *self.packed_parameters(), self.format_text, rows, cols, self.numerics
+            )
+            return y
+        return product(x, self.packed, bias=bias, numerics=self.numerics)
+
+    def packed_parameters(self) -> list[Tensor | None]:
+        """The parts of the packed weight in the order of `PACKED_PARTS`, as the operators take them."""
+        parts = [getattr(self, part) for part in PACKED_PARTS]
+        if self.record.table_of is not None:
+            parts[PACKED_PARTS.index("table")] = self.__dict__["_table_owner"].table
+        return parts
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "_cached_views"}
