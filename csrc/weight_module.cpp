@@ -60,6 +60,9 @@ class Weight {
                        reinterpret_cast<float *>(y), prepared_.rows, threads);
     }
 
+    // Where the core's own loops find it; valid while this object lives.
+    uintptr_t address() const { return reinterpret_cast<uintptr_t>(&prepared_); }
+
     std::string kernel(const std::string &numerics, int n) const {
         return kernel_for(prepared_, numerics_of(numerics), n, path_).name;
     }
@@ -112,6 +115,7 @@ void bind_weight(nb::module_ &m) {
              "out = x W^T + bias for many rows, by address: x and out bfloat16, bias float32 or 0.")
         .def("decode", &Weight::decode, "first"_a, "count"_a, "out"_a, "bfloat16"_a, "threads"_a = 1,
              "Rows to bfloat16 or float32 [count, cols], by address.")
+        .def_prop_ro("address", &Weight::address, "Where a Decoder finds it, while this object lives.")
         .def("kernel", &Weight::kernel, "numerics"_a, "n"_a = 1,
              "Name of the kernel that multiplies n rows with these numerics.");
     m.def("long_products", [](const std::string &path) { return choose_path(path).tiles; }, "path"_a = "",

@@ -51,7 +51,54 @@ class Weight:
     def kernel(self, numerics: str, n: int = 1) -> str: ...
     def long_multiply(self, x: int, n: int, stride: int, bias: int, out: int, threads: int = 1) -> None: ...
     def decode(self, first: int, count: int, out: int, bfloat16: bool, threads: int = 1) -> None: ...
+    @property
+    def address(self) -> int: ...
 
 def long_products(path: str = "") -> bool: ...
 def long_workspace_bytes() -> int: ...
 def openmp_runtime() -> str: ...
+
+class Cache:
+    def __init__(
+        self, layers: int, key_heads: int, head_width: int, slots: int, room: int, bits: int
+    ) -> None: ...
+    bytes: int
+    room: int
+    slots: int
+
+class Decoder:
+    def __init__(
+        self,
+        *,
+        layers: int,
+        hidden: int,
+        heads: int,
+        key_heads: int,
+        head_width: int,
+        intermediate: int,
+        vocabulary: int,
+        eps: float,
+        scale: float,
+        norm: int,
+        numerics: str,
+        path: str = "",
+    ) -> None: ...
+    def set_linear(
+        self, layer: int, name: str, kind: str, weight: int, rows: int, cols: int, bias: int = 0
+    ) -> None: ...
+    def set_layer(
+        self, layer: int, *, attention_norm: int, mlp_norm: int, q_norm: int = 0, k_norm: int = 0, window: int = 0
+    ) -> None: ...
+    def step(
+        self,
+        cache: Cache,
+        tokens: Any,
+        slots: Any,
+        places: Any,
+        wanted: Any,
+        cos: int,
+        sin: int,
+        positions: int,
+        logits: int,
+        threads: int,
+    ) -> None: ...
