@@ -26,7 +26,10 @@ Cache::Cache(int64_t layers, int64_t key_heads, int64_t head_width, int64_t slot
     : key_heads_(key_heads), head_width_(head_width), slots_(slots), room_(room), bits_(bits) {
     const auto tokens = static_cast<size_t>(layers * slots * key_heads * room);
     const auto values = tokens * static_cast<size_t>(head_width);
-    if (bits == 16) {
+    if (bits == 32) {
+        keys32_.resize(values);
+        values32_.resize(values);
+    } else if (bits == 16) {
         keys16_.resize(values);
         values16_.resize(values);
     } else {
@@ -38,7 +41,7 @@ Cache::Cache(int64_t layers, int64_t key_heads, int64_t head_width, int64_t slot
 }
 
 size_t Cache::bytes() const {
-    return 2 * (keys16_.size() + values16_.size()) + keys8_.size() + values8_.size() +
+    return 4 * (keys32_.size() + values32_.size()) + 2 * (keys16_.size() + values16_.size()) + keys8_.size() + values8_.size() +
            4 * (key_scales_.size() + value_scales_.size());
 }
 
@@ -49,7 +52,10 @@ int64_t Cache::at(int64_t layer, int64_t slot, int64_t head) const {
 void Cache::write(const Math &math, int64_t layer, int64_t slot, int64_t head, int64_t place, const float *key,
                   const float *value) {
     const int64_t token = at(layer, slot, head) + place, start = token * head_width_;
-    if (bits_ == 16) {
+    if (bits_ == 32) {
+        std::copy(key, key + head_width_, keys32_.begin() + start);
+        std::copy(value, value + head_width_, values32_.begin() + start);
+    } else if (bits_ == 16) {
         math.to_bf16(key, head_width_, keys16_.data() + start);
         math.to_bf16(value, head_width_, values16_.data() + start);
     } else {
@@ -122,7 +128,11 @@ void Decoder::attend(const Layer &layer, int64_t number, const Cache &cache, con
         const float *query = q + (i * shape_.heads + head) * width;
         float *scores = scores_.data() + task * static_cast<size_t>(longest);
         float *to = out + (i * shape_.heads + head) * width;
-        if (cache.bits() == 16) {
+        if (cache.bits() == 32) {
+            math_.scores_f32(query, cache.keys32(at), width, count, shape_.scale, scores);
+            math_.softmax(scores, count);
+            math_.mix_f32(scores, cache.values32(at), width, count, to);
+        } else if (cache.bits() == 16) {
             math_.scores_bf16(query, cache.keys16(at), width, count, shape_.scale, scores);
             math_.softmax(scores, count);
             math_.mix_bf16(scores, cache.values16(at), width, count, to);

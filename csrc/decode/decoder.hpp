@@ -30,7 +30,7 @@ struct Shape {
     float eps, scale;  // of the norms; of attention's scores
 };
 
-// Keys and values of `slots` texts, up to `room` tokens each, in 16 or 8 bits.
+// Keys and values of `slots` texts, up to `room` tokens each, in 32, 16 or 8 bits.
 class Cache {
   public:
     Cache(int64_t layers, int64_t key_heads, int64_t head_width, int64_t slots, int64_t room, int bits);
@@ -44,6 +44,8 @@ class Cache {
                const float *value);
     const uint16_t *keys16(int64_t at) const { return keys16_.data() + at * head_width_; }
     const uint16_t *values16(int64_t at) const { return values16_.data() + at * head_width_; }
+    const float *keys32(int64_t at) const { return keys32_.data() + at * head_width_; }
+    const float *values32(int64_t at) const { return values32_.data() + at * head_width_; }
     const int8_t *keys8(int64_t at) const { return keys8_.data() + at * head_width_; }
     const int8_t *values8(int64_t at) const { return values8_.data() + at * head_width_; }
     const float *key_scales(int64_t at) const { return key_scales_.data() + at; }
@@ -52,6 +54,7 @@ class Cache {
   private:
     int64_t key_heads_, head_width_, slots_, room_;
     int bits_;
+    std::vector<float> keys32_, values32_;
     std::vector<uint16_t> keys16_, values16_;
     std::vector<int8_t> keys8_, values8_;
     std::vector<float> key_scales_, value_scales_;

@@ -21,6 +21,7 @@ struct Math {
     void (*gated)(float *gate, const float *up, int64_t n);
     // scores[t] = scale * (q . key t) for keys of n values, bfloat16, `count` of them in a row.
     void (*scores_bf16)(const float *q, const uint16_t *keys, int64_t n, int64_t count, float scale, float *scores);
+    void (*scores_f32)(const float *q, const float *keys, int64_t n, int64_t count, float scale, float *scores);
     // The same for keys in 8 bits, each with a scale of its own.
     void (*scores_q8)(const float *q, const int8_t *keys, const float *scales, int64_t n, int64_t count, float scale,
                       float *scores);
@@ -28,6 +29,7 @@ struct Math {
     void (*softmax)(float *scores, int64_t count);
     // out = sum over t of weights[t] * value t
     void (*mix_bf16)(const float *weights, const uint16_t *values, int64_t n, int64_t count, float *out);
+    void (*mix_f32)(const float *weights, const float *values, int64_t n, int64_t count, float *out);
     void (*mix_q8)(const float *weights, const int8_t *values, const float *scales, int64_t n, int64_t count, float *out);
     void (*to_bf16)(const float *in, int64_t n, uint16_t *out);
     // Symmetric 8 bits; returns the scale.

@@ -87,7 +87,7 @@ void step(Decoder &decoder, Cache &cache, Numbers tokens, Numbers slots, Numbers
 }  // namespace
 
 void bind_decoder(nb::module_ &m) {
-    nb::class_<Cache>(m, "Cache", "Keys and values of several texts, in 16 or 8 bits.")
+    nb::class_<Cache>(m, "Cache", "Keys and values of several texts, in 32, 16 or 8 bits.")
         .def(nb::init<int64_t, int64_t, int64_t, int64_t, int64_t, int>(), "layers"_a, "key_heads"_a, "head_width"_a,
              "slots"_a, "room"_a, "bits"_a)
         .def_prop_ro("bytes", &Cache::bytes)

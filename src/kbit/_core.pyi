@@ -87,7 +87,14 @@ class Decoder:
         self, layer: int, name: str, kind: str, weight: int, rows: int, cols: int, bias: int = 0
     ) -> None: ...
     def set_layer(
-        self, layer: int, *, attention_norm: int, mlp_norm: int, q_norm: int = 0, k_norm: int = 0, window: int = 0
+        self,
+        layer: int,
+        *,
+        attention_norm: int,
+        mlp_norm: int,
+        q_norm: int = 0,
+        k_norm: int = 0,
+        window: int = 0,
     ) -> None: ...
     def step(
         self,

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
     from kbit.corpus import Document
 
+# Settings of a single prompt, as they are where nothing is said.
+ALONE: dict[str, Any] = {
+    "min_p": 0.0, "repetition_penalty": 1.0, "stop": (), "engine": "auto", "cache_bits": None,
+}  # fmt: skip
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -50,6 +54,20 @@ def generate(
     top_p: Annotated[
         float, Parameter(help="Sample among the likeliest tokens of together this probability.")
     ] = 1.0,
+    min_p: Annotated[
+        float, Parameter(help="Sample among tokens at least this times as likely as the likeliest.")
+    ] = 0.0,
+    repetition_penalty: Annotated[
+        float, Parameter(help="Above 1, tokens that occurred become less likely.")
+    ] = 1.0,
+    stop: Annotated[
+        list[str] | None,
+        Parameter(allow_leading_hyphen=True, help="End the text before this; may be repeated."),
+    ] = None,
+    engine: Annotated[str, Parameter(help="auto, core (one C++ call a token) or transformers.")] = "auto",
+    cache_bits: Annotated[
+        int | None, Parameter(help="Of keys and values in the core: 8, 16 or 32 [the model's type].")
+    ] = None,
     seed: Annotated[
         list[int] | None,
         Parameter(consume_multiple=True, help="Of the sampling [drawn]; with --prompts several [0]."),
@@ -73,8 +91,16 @@ def generate(
         raise UsageError("--n, --prompt-tokens and --human-out are for --prompts FILE with --out FILE.")
     if human_out is not None and prompt_tokens is None:
         raise UsageError("--human-out needs --prompt-tokens N: what documents say after N tokens.")
+    alone = {
+        "min_p": min_p, "repetition_penalty": repetition_penalty, "stop": tuple(stop or ()), "engine": engine,
+        "cache_bits": cache_bits,
+    }  # fmt: skip
+    if prompts is not None and alone != ALONE:
+        raise UsageError(
+            f"{', '.join(_option(key) for key in alone if alone[key] != ALONE[key])}: for --prompt."
+        )
     with ExitStack() as stack:
-        settings = {
+        settings: dict[str, Any] = {
             "temperature": temperature, "top_k": top_k, "top_p": top_p, "max_new_tokens": max_new_tokens,
         }  # fmt: skip
         if prompts is not None and out is not None:
@@ -88,8 +114,12 @@ def generate(
         folder = model if weight_format is None else quantised(stack, model, weight_format)
         return _one(
             folder, model, _standard_input() if prompt == "-" else str(prompt), dtype=dtype,
-            numerics=numerics, json=json, seed=seed[0] if seed else None, settings=settings,
+            numerics=numerics, json=json, seed=seed[0] if seed else None, settings=settings | alone,
         )  # fmt: skip
+
+
+def _option(key: str) -> str:
+    return "--" + key.replace("_", "-")
 
 
 def _standard_input() -> str:

@@ -10,15 +10,18 @@ from torch import Tensor, nn
 
 from kbit import _core
 from kbit.errors import ModelError
-from kbit.kernels import core
+from kbit.kernels import NUMERICS, core
 from kbit.models.embedding import KbitEmbedding, KbitTiedHead
 from kbit.models.linear import KbitLinear
+from kbit.models.numerics import numerics_of
 
 SERVED = ("llama", "mistral", "qwen2", "qwen3")
 """Model types whose layers are: RMSNorm, rotary attention with grouped heads, SwiGLU."""
 
 PANEL = core.MOST_ROWS
 """Tokens of a prompt that share one pass over the weights."""
+
+CACHE_BITS = (8, 16, 32)
 
 # Frequencies that change with the length of the text; the others are a table of places.
 _MOVING_ROTARY = ("dynamic", "longrope")
@@ -37,6 +40,8 @@ def unserved(model: Any) -> str | None:
         return f"the core's step runs on a CPU; the model is on {model.device}"
     if model.dtype not in (torch.float32, torch.bfloat16):
         return f"the core's step computes in float32 or bfloat16; the model is {model.dtype}"
+    if numerics_of(model) not in NUMERICS:
+        return f"its layers differ in numerics ({numerics_of(model)})"
     if config.hidden_act != "silu":
         return f"the core's step has SwiGLU; the model's activation is {config.hidden_act}"
     kind = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
@@ -58,34 +63,33 @@ class CoreDecoder:
     """A model's step in the core, with a cache of keys and values for one or more texts.
 
     Activations are float32 between products; products round them to bfloat16 for a bfloat16 model, or to
-    8 bits in blocks with numerics `a8`. Nothing of the model is copied but its norms and biases.
+    8 bits in blocks where the model was loaded with numerics `a8`. Nothing of the model is copied but its norms and biases.
 
     Args of the constructor:
         model: one that `unserved` has nothing against.
         room: tokens a text may have, prompt and new ones.
         texts: decoded side by side.
-        cache_bits: 16, or 8 (each key and value with a scale of its own).
-        numerics: `a16` or `a8`.
+        cache_bits: 32, 16 (bfloat16), or 8 (each key and value with a scale of its own); that of the model's
+            type where None.
 
     Raises:
         ModelError: the model is not served; the message says why.
     """
 
-    def __init__(
-        self, model: Any, *, room: int, texts: int = 1, cache_bits: int = 16, numerics: str = "a16"
-    ) -> None:
+    def __init__(self, model: Any, *, room: int, texts: int = 1, cache_bits: int | None = None) -> None:
         reason = unserved(model)
         if reason is not None:
             raise ModelError(f"{reason}: generate through Transformers instead.")
-        if cache_bits not in (8, 16):
-            raise ModelError(f"a cache holds keys and values in 16 or 8 bits, given {cache_bits}.")
+        cache_bits = 8 * model.dtype.itemsize if cache_bits is None else cache_bits
+        if cache_bits not in CACHE_BITS:
+            raise ModelError(f"a cache holds keys and values in 8, 16 or 32 bits, given {cache_bits}.")
         if room < 1 or texts < 1:
             raise ModelError(f"room for {room} tokens of {texts} texts: both must be at least 1.")
         self.room, self.texts, self.vocabulary = room, texts, int(model.config.vocab_size)
         self.lengths = [0] * texts
         self._kept: list[Any] = [model]  # what the core reads by address
         kinds = {"a8": "a8", "a16": "f32" if model.dtype == torch.float32 else "bf16"}
-        self._core = self._build(model, kinds[numerics])
+        self._core = self._build(model, kinds[numerics_of(model)])
         config = model.config
         heads, width = int(config.num_key_value_heads), _head_width(config)
         self._cache = _core.Cache(len(model.model.layers), heads, width, texts, room, cache_bits)
@@ -97,7 +101,11 @@ class CoreDecoder:
         return self._cache.bytes
 
     def step(
-        self, tokens: Sequence[int], texts: Sequence[int] | None = None, *, wanted: Sequence[bool] | None = None
+        self,
+        tokens: Sequence[int],
+        texts: Sequence[int] | None = None,
+        *,
+        wanted: Sequence[bool] | None = None,
     ) -> Tensor:
         """Append tokens to texts, and give what may follow them.
 
@@ -185,7 +193,7 @@ class CoreDecoder:
                 number,
                 attention_norm=self._vector(layer.input_layernorm.weight),
                 mlp_norm=self._vector(layer.post_attention_layernorm.weight),
-                window=int(getattr(attention, "sliding_window", None) or 0),
+                window=_window(config, attention),
                 **norms,
             )
         return made
@@ -212,6 +220,12 @@ class CoreDecoder:
         self._kept.append(dense)
         kind = "bf16" if dense.dtype == torch.bfloat16 else "f32"
         made.set_linear(layer, name, kind, dense.data_ptr(), dense.shape[0], dense.shape[1], where)
+
+
+def _window(config: Any, attention: Any) -> int:
+    """Tokens that a layer sees; 0 means all. Mistral's is the model's, Qwen's the layer's own."""
+    holder = config if config.model_type == "mistral" else attention
+    return int(getattr(holder, "sliding_window", None) or 0)
 
 
 def _head_width(config: Any) -> int:
