@@ -217,7 +217,7 @@ def test_a_character_that_never_ends_is_given_at_the_end():
 @pytest.mark.parametrize("seed", [-1, 2**64])
 def test_a_seed_out_of_range_is_refused(seed):
     with pytest.raises(UsageError, match="seed"):
-        generation._check(5, 1.0, 50, 1.0, seed)
+        generation._check(5, seed, (), "auto")
 
 
 def test_logits_that_are_no_numbers_are_refused():

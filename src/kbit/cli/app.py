@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "measure": ("kbit.cli.measure:measure", "Bits a model needs for a text, and its gain over baselines."),
     "entropy": ("kbit.cli.entropy:entropy", "Entropy of a text by itself, without a model."),
     "generate": ("kbit.cli.generate:generate", "Continue a prompt, or many into a file."),
+    "chat": ("kbit.cli.chat:chat", "Talk with a model in the terminal."),
     "compare": ("kbit.cli.compare:compare", "How far generated text is from human text."),
     "fit": ("kbit.cli.fit:fit", "Fit a scaling law, with intervals and a held-out test."),
     "frontier": ("kbit.cli.frontier:frontier", "Which (model, format) is best at each size."),
