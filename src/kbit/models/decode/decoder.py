@@ -63,7 +63,8 @@ class CoreDecoder:
     """A model's step in the core, with a cache of keys and values for one or more texts.
 
     Activations are float32 between products; products round them to bfloat16 for a bfloat16 model, or to
-    8 bits in blocks where the model was loaded with numerics `a8`. Nothing of the model is copied but its norms and biases.
+    8 bits in blocks where the model was loaded with numerics `a8`. Nothing of the model is copied but its
+    norms and biases.
 
     Args of the constructor:
         model: one that `unserved` has nothing against.
