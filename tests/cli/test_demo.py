@@ -21,6 +21,7 @@ def test_formats_are_the_nearest_to_shannon_at_what_they_store():
             "distance_bits": 1.1,
             "gaussian_mse": 0.008,
         },  # stores offsets
+        {"name": "d4", "alias": None, "bits": 4, "distance_bits": 0.1, "stored_table": True},
         {"name": "c4", "alias": None, "bits": 4, "distance_bits": None, "gaussian_mse": None},
         {"name": "a3", "alias": "float3", "bits": 3, "distance_bits": 1.0, "gaussian_mse": 0.1},
     ]

@@ -108,8 +108,9 @@ def demo(
 def best_formats(ks: Iterable[int], *, rows: Iterable[Mapping[str, Any]] | None = None) -> list[str]:
     """Of each k, the format nearest to Shannon's bound on a Gaussian, in blocks of 64.
 
-    By squared error alone a type that stores offsets too would seem better than it is: `distance_bits`
-    compares each with what the bound allows for the bits it really takes.
+    Types whose table is made from each model's weights are left to those who ask for them: that of a small
+    layer is a good part of what it stores. By squared error alone a type that stores offsets too would seem
+    better than it is: `distance_bits` compares each with what the bound allows for the bits it really takes.
 
     Args:
         ks: which k.
@@ -117,7 +118,8 @@ def best_formats(ks: Iterable[int], *, rows: Iterable[Mapping[str, Any]] | None 
     """
     from kbit.formats import listing
 
-    table = [r for r in (listing() if rows is None else rows) if r.get("distance_bits") is not None]
+    known = listing() if rows is None else rows
+    table = [r for r in known if r.get("distance_bits") is not None and not r.get("stored_table")]
     best = (min((r for r in table if r["bits"] == k), key=lambda r: float(r["distance_bits"])) for k in ks)
     return [f"{r['alias'] or r['name']}:b{BLOCK}" for r in best]
 

@@ -171,15 +171,15 @@ class LanguageModelCoder:
 def target_bits(logits: Tensor, targets: Tensor) -> Tensor:
     """-log2 softmax(logits) at the targets, float64 [positions].
 
-    The exponentials are float32 and added pairwise, so their sum is good to about 1e-7 of it, the logarithm
-    and the difference are float64: the result is as good as the logits are.
+    The exponentials are float32; their sum, the logarithm and the difference are float64: the result is as
+    good as the logits are.
 
     Args:
         logits: float32 [positions, vocabulary].
         targets: int64 [positions].
     """
     top = logits.max(dim=-1, keepdim=True).values
-    normaliser = (logits - top).exp_().sum(dim=-1).double().log_()
+    normaliser = (logits - top).exp_().sum(dim=-1, dtype=torch.float64).log_()
     own = logits.gather(1, targets[:, None])
     return (normaliser + (top.double() - own.double())[:, 0]) / math.log(2)
 

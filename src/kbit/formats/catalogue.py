@@ -33,6 +33,7 @@ def _rows() -> tuple[dict[str, Any], ...]:
                 "gaussian_mse": mse,
                 "shannon_mse": shannon_mse(rate),
                 "distance_bits": distance_bits(mse, rate),
+                "stored_table": datatype.stored_table,
                 "source": datatype.source,
             }
         )
@@ -45,6 +46,7 @@ def listing() -> list[dict[str, Any]]:
     Returns:
         Dicts with `name`, `alias`, `example` (a format), `family`, `bits`, `bits_per_weight` (scales
         counted), `gaussian_mse` (of unit-Gaussian weights), `shannon_mse` (2^(-2R) at that rate),
-        `distance_bits` (how far behind the limit) and `source`.
+        `distance_bits` (how far behind the limit), `stored_table` (made from data, stored and counted) and
+        `source`.
     """
     return [dict(row) for row in _rows()]

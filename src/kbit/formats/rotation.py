@@ -56,7 +56,7 @@ def rotate(x: Tensor, signs: Tensor) -> Tensor:
         x: [..., n].
         signs: [n] of +1 and -1 (see `unpack_signs`).
 
-    >>> rotate(torch.tensor([3.0, 4.0]), torch.tensor([1.0, -1.0])) * math.sqrt(2)
+    >>> (rotate(torch.tensor([3.0, 4.0]), torch.tensor([1.0, -1.0])) * math.sqrt(2)).round()
     tensor([-1.,  7.])
     """
     wide = x if x.dtype == torch.float64 else x.float()

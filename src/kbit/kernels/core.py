@@ -28,7 +28,9 @@ def serves(device: str, dtype: torch.dtype) -> bool:
 
 def prepared(packed: PackedTensor) -> "_core.Weight":
     """The weight as the core reads it: views of the packed parts, made once for each."""
-    version = 0 if packed.table is None else packed.table._version
+    table = packed.table
+    # Tensors made in inference mode count no versions; they cannot be changed outside of it either.
+    version = 0 if table is None or table.is_inference() else table._version
     found = _prepared.get(packed)
     if found is None or found[0] != version:
         found = (version, _core.Weight(**core_parts(packed), threads=torch.get_num_threads()))

@@ -16,7 +16,9 @@ def peak_flops_per_s(device: str, threads: int) -> float:
         device: such as `cpu` or `cuda:0`.
         threads: of the process; a part of the key, not set here.
     """
-    a = torch.randn(SIDE, SIDE, dtype=torch.bfloat16, device=device)
+    # Of a generator of its own: the global one's state is kept in checkpoints.
+    generator = torch.Generator(device).manual_seed(0)
+    a = torch.randn(SIDE, SIDE, generator=generator, device=device).to(torch.bfloat16)
     best, began, rounds = float("inf"), time.perf_counter(), 0
     while time.perf_counter() - began < LEAST_S or rounds < 3:
         started = time.perf_counter()
