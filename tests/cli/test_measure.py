@@ -236,3 +236,43 @@ def test_stories260k(capsys, shared, tiny, tmp_path):
     assert found["bytes"] == sum(len(s.encode()) for s, _ in chosen)
     assert found["gains"]["kneser-ney-6"]["gain"] > 0.5
     assert found["break_even_bytes"] == pytest.approx(found["stored_bits"] / found["headline"]["gain"])
+
+
+def test_word_by_word(capsys, folder, other, text, baseline_text, tmp_path):
+    tokens, page = tmp_path / "tokens.jsonl", tmp_path / "tokens.html"
+    found = measure(capsys, folder, "--text", text, "--baseline-text", baseline_text, "--against", other,
+                    "--by", "--by-token", tokens, "--page", page, "--resamples", "50")  # fmt: skip
+    rows = [json.loads(line) for line in tokens.read_text().splitlines()]
+    assert [row["text"] for row in rows] == [t for t in TEXTS if t]
+    assert sum(sum(row["model_bits"]) for row in rows) == pytest.approx(found["bits"], rel=1e-4)
+    reference = found["divergence"]["reference_bits_per_byte"] * found["bytes"]
+    assert sum(sum(row["against_bits"]) for row in rows) == pytest.approx(reference, rel=1e-4)
+    headline = found["gains"]["kneser-ney-6"]["bits_per_byte"] * found["bytes"]
+    assert sum(sum(row["baseline_bits"]) for row in rows) == pytest.approx(headline, rel=1e-4)
+    for kind in ("document", "script", "place", "frequency"):
+        whole = sum(share["gain"] * share["bytes"] for share in found["by"][kind])
+        assert whole == pytest.approx(found["headline"]["gain"] * found["bytes"], rel=1e-6)
+    assert "Content-Security-Policy" in page.read_text()
+
+
+def test_steps_and_memory(capsys, folder, text, baseline_text):
+    found = measure(capsys, folder, "--text", text, "--baseline-text", baseline_text, "--trained-on", text,
+                    "--resamples", "50")  # fmt: skip
+    assert [step["to"] for step in found["ladder"][:-1]] == [step["from"] for step in found["ladder"][1:]]
+    assert found["bits_per_character_ci95"][0] < found["bits_per_character"]
+    # The same text on both sides: nothing is known by heart.
+    assert found["memorisation"]["memorised"] == pytest.approx(0, abs=1e-9)
+    assert found["by"] is None
+    assert run(["measure", str(folder), "--text", str(text), "--by", "--resamples", "50"]) == 0
+    assert "tokens before" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("arguments", "told"), [
+    (["--page", "tokens.txt"], "an .html file"),
+    (["--by-token", "{}/text.jsonl"], "a text that is read"),
+    (["--by-token", "{}"], "is a folder"),
+])  # fmt: skip
+def test_outputs_that_cannot_be(capsys, folder, text, tmp_path, arguments, told):
+    assert run(["measure", str(folder), "--text", str(text), *(a.format(tmp_path) for a in arguments)]) == 2
+    assert told in capsys.readouterr().err
+    assert text.exists()

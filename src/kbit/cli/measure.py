@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from kbit.cli.loading import load_both, quantised
+from kbit.cli.measure_tokens import check_outputs, draw_breakdown, tokens
 from kbit.cli.output import JsonFlag, emit, talk
 from kbit.errors import CoderError, UsageError
 
@@ -16,8 +17,10 @@ if TYPE_CHECKING:
     from kbit.coders import LanguageModelCoder
     from kbit.corpus import Document
     from kbit.information import Estimate
-    from kbit.information.measured import MeasuredText
+    from kbit.information.measured import MeasuredText, Memorisation
 
+# A coder that learns each document from nothing, so that it has seen neither text.
+UNSEEING = "ctw-6"
 Paths = Annotated[list[Path], Parameter(consume_multiple=True)]
 
 
@@ -36,6 +39,18 @@ def measure(
     ] = None,
     baselines: Annotated[
         list[str] | None, Parameter(consume_multiple=True, help="Which, as `kbit ls coders` lists them.")
+    ] = None,
+    trained_on: Annotated[
+        Paths | None, Parameter(help="Text the model was trained on: how much of it does it know by heart?")
+    ] = None,
+    by: Annotated[
+        bool, Parameter(negative=(), help="Also by document, script, place and frequency of the token.")
+    ] = False,
+    by_token: Annotated[
+        Path | None, Parameter(help="Write each token's bits, one document a line, as .jsonl.")
+    ] = None,
+    page: Annotated[
+        Path | None, Parameter(help="Write an .html page with the text coloured by what each token costs.")
     ] = None,
     context: Annotated[
         int | None, Parameter(help="Most tokens read at once [the model's, up to 2048].")
@@ -61,8 +76,9 @@ def measure(
     from kbit.coders import HEADLINE, LanguageModelCoder, baseline, listing
     from kbit.coders.registry import find_coder
     from kbit.corpus import read_documents
-    from kbit.information.measured import measure_text
+    from kbit.information.measured import measure_text, memorisation
 
+    check_outputs(by_token, page, [*text, *(baseline_text or ())])
     documents = list(read_documents(text))
     baseline_documents = list(read_documents(baseline_text)) if baseline_text else None
     names = baselines or [
@@ -93,9 +109,10 @@ def measure(
             prefix=prefix,
             repeat_prefix=repeat_prefix,
         )
+        coders = [baseline(name, baseline_documents) for name in names]
         measured = measure_text(
             coder,
-            [baseline(name, baseline_documents) for name in names],
+            coders,
             documents,
             baseline_documents=baseline_documents or (),
             seed=seed,
@@ -105,7 +122,30 @@ def measure(
         divergence = None
         if reference is not None:
             divergence = _divergence(coder, reference, dtype, documents, seed=seed, resamples=resamples)
+        parts = None
+        if by or by_token is not None or page is not None:
+            parts = tokens(
+                coder,
+                documents,
+                against=reference,
+                dtype=dtype,
+                baseline=next((c for c in coders if c.name == HEADLINE), None),
+                baseline_documents=baseline_documents,
+                by_token=by_token,
+                page=page,
+                title=_name(model, weight_format),
+                seed=seed,
+                resamples=resamples,
+            )
+        by_heart = None
+        if trained_on is not None:
+            seen = list(read_documents(trained_on))
+            by_heart = memorisation(
+                coder, baseline(UNSEEING), seen, documents, seed=seed, resamples=resamples
+            )
         data = _data(coder, measured, folder, divergence) | {
+            "by": parts,
+            "memorisation": None if by_heart is None else _memorisation(by_heart),
             "model": model,
             "format": weight_format,
             "seed": seed,
@@ -181,6 +221,7 @@ def _data(
         "documents": len(measured.documents),
         **_estimate("bits_per_byte", measured.bits_per_byte),
         "bits_per_character": summed.bits_per_character,
+        "bits_per_character_ci95": measured.bits_per_character.ci95,
         "lossless": summed.lossless,
         "bytes_lost": summed.bytes_lost,
         "gains": {
@@ -191,6 +232,9 @@ def _data(
             }
             for name, figures in measured.baselines.items()
         },
+        "ladder": [
+            {"from": step.lower, "to": step.upper, **_estimate("gain", step.gain)} for step in measured.steps
+        ],
         "divergence": divergence,
         "stored_bits": stored.whole,
         "stored_bits_body": stored.body,
@@ -205,6 +249,18 @@ def _estimate(name: str, estimate: "Estimate") -> dict[str, Any]:
     """Value and interval; the reason takes the interval's place where there is none."""
     data: dict[str, Any] = {name: estimate.value, "ci95": estimate.ci95}
     return data if estimate.reason is None else data | {"ci95_reason": estimate.reason}
+
+
+def _memorisation(found: "Memorisation") -> dict[str, Any]:
+    return {
+        "reference": UNSEEING,
+        **_estimate("memorised", found.memorised),
+        "trained_on_bits_per_byte": found.trained_on.value,
+        "held_out_bits_per_byte": found.held_out.value,
+        "difference": found.difference.value,
+        "difference_ci95": found.difference.ci95,
+        "difference_of_reference": found.reference.value,
+    }
 
 
 def _headline(name: str, measured: "MeasuredText", has_text: bool) -> dict[str, Any]:
@@ -229,6 +285,20 @@ def _draw(console: "Console", data: dict[str, Any]) -> None:
         table.add_row(name, *row)
     table.add_row("[bold]model[/]", f"[bold]{data['bits_per_byte']:.4f}[/]", "", _interval(data["ci95"]))
     console.print(table)
+    if len(data["ladder"]) > 1:
+        steps = Table("from", "to", "step, bits/byte", "95%")
+        for step in data["ladder"]:
+            steps.add_row(step["from"], step["to"], f"{step['gain']:+.4f}", _interval(step["ci95"]))
+        console.print(steps)
+    if data["memorisation"] is not None:
+        found = data["memorisation"]
+        console.print(
+            f"On text it was trained on {found['trained_on_bits_per_byte']:.4f} bits/byte; by heart, "
+            f"beyond what {found['reference']} finds easier in it, {found['memorised']:+.4f} "
+            f"({_interval(found['ci95'])})"
+        )
+    if data["by"] is not None:
+        draw_breakdown(console, data["by"])
     if data["headline"]["gain"] is None:
         missing = data["headline"]
         console.print(f"No gain over the headline baseline {missing['baseline']}: {missing['reason']}.")

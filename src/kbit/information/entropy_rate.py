@@ -5,9 +5,11 @@ spread of the ratio over them is that of another text of this source. It does no
 larger error of most: for that there is a warning where the sample is too small.
 """
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from kbit.coders import CODERS, Coder, baseline
-from kbit.coders.registry import CoderRow
+from kbit.coders.registry import CoderRow, find_coder
 from kbit.corpus import Document
 from kbit.errors import CorpusError, UsageError, did_you_mean
 from kbit.information.entropy_of_counts import entropy
@@ -77,7 +79,7 @@ class RateEstimator:
     source: str
     kind: Literal["match", "block", "code"]
     terms: Callable[[Sample], Terms]
-    coder: Coder | None = None
+    coder: Callable[[], Coder] | None = None
 
 
 def entropy_rate(text: str, estimator: str = "match-length-inverse", *, unit: Unit = "byte") -> EntropyRate:
@@ -127,7 +129,7 @@ def rates_of(texts: Sequence[str], estimator: str) -> list[float]:
     row = find_estimator(estimator)
     if row.coder is not None:
         documents = [Document(name=str(i), text=text) for i, text in enumerate(texts)]
-        return [c.bits for c in row.coder.code_lengths(documents)]
+        return [c.bits for c in row.coder().code_lengths(documents)]
     return [entropy_rate(text, estimator).bits_per_byte * len(text.encode()) for text in texts]
 
 
@@ -211,10 +213,14 @@ def _block_numbers(symbols: Ints, size: int) -> Ints:
     return found
 
 
-def _code(coder: Coder) -> Callable[[Sample], Terms]:
+def _code(make: Callable[[], Coder]) -> Callable[[Sample], Terms]:
     """Bits of a coder that learns as it goes, over symbols, stretch by stretch."""
 
     def terms(sample: Sample) -> Terms:
+        coder = make()
+        if sample.unit == "byte" and hasattr(coder, "byte_bits"):
+            each = np.asarray(coder.byte_bits(Document(name="text", text=sample.text)), dtype=np.float64)
+            return Terms(numerators=each, denominators=np.ones_like(each))
         cuts = np.unique(np.linspace(0, len(sample.text), BEGINNINGS + 1).astype(int))[1:].tolist()
         documents = [Document(name=f"the first {cut}", text=sample.text[:cut]) for cut in cuts]
         bits = np.array([c.bits for c in coder.code_lengths(documents)])
@@ -241,23 +247,20 @@ def find_estimator(name: str) -> RateEstimator:
     if name in rows:
         return rows[name]
     size = name.removeprefix("block-")
+    with contextlib.suppress(UsageError):
+        coder = find_coder(name)
+        if _learns(coder):
+            return _code_row(coder)
     if name.startswith("block-") and size.isdecimal() and 1 <= int(size) <= MOST_BLOCK:
         return _block_row(int(size))
     raise UsageError(
         f"no estimator of an entropy rate is called {name!r}: {did_you_mean(name, rows)} "
-        f"(block-1 to block-{MOST_BLOCK} too)."
+        f"(block-1 to block-{MOST_BLOCK}, kt-N and ctw-N too)."
     )
 
 
 def rate_estimators() -> list[RateEstimator]:
     """The table: match lengths, blocks, and the coders that learn as they go."""
-    learning = [(row, baseline(row.name)) for row in CODERS.values() if _learns(row)]
-    coders = [
-        RateEstimator(
-            name=row.name, what=row.what, source=row.source, kind="code", terms=_code(coder), coder=coder
-        )
-        for row, coder in learning
-    ]
     return [
         RateEstimator(
             name="match-length-inverse",
@@ -274,8 +277,15 @@ def rate_estimators() -> list[RateEstimator]:
             terms=_mean_of_inverse,
         ),
         *(_block_row(size) for size in (1, 2, 3)),
-        *coders,
+        *(_code_row(row) for row in CODERS.values() if _learns(row)),
     ]
+
+
+def _code_row(row: CoderRow) -> RateEstimator:
+    make = partial(baseline, row.name)
+    return RateEstimator(
+        name=row.name, what=row.what, source=row.source, kind="code", terms=_code(make), coder=make
+    )
 
 
 def _learns(row: CoderRow) -> bool:

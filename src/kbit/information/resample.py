@@ -12,6 +12,8 @@ from kbit.information.estimate import LEVEL, RESAMPLES, TOO_FEW, Estimate
 Floats = NDArray[np.float64]
 # Sums [..., columns] to figures [...].
 Statistic = Callable[[Floats], Floats]
+# Weight added to and taken from a group to see the slope of a figure.
+STEP = 1e-4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,3 +107,27 @@ def _estimate(
     return Estimate(
         value=value, low=float(low), high=float(high), standard_error=float(drawn_figures.std(ddof=1))
     )
+
+
+def contributions(one: Sums, statistic: Statistic = ratio, other: Sums | None = None) -> Mapping[str, float]:
+    """What each group says of a figure (or of a difference of two), so that their plain mean is the figure.
+
+    The figure and, of each group, n times its slope in the weight of that group: the mean is the figure and
+    their spread is that of resampled figures, to first order. So a figure that is no ratio of sums can be
+    kept as sums over documents.
+
+    Source: Jaeckel, "The infinitesimal jackknife" (1972); Efron & Tibshirani 1993, ch. 21.
+
+    >>> [round(v, 4) for v in contributions(grouped("ab", [1, 3], [1, 1])).values()]
+    [1.0, 3.0]
+    """
+    samples = [one] if other is None else [one, _in_order(other, one.keys)]
+    groups = len(one.keys)
+    figure, slopes = 0.0, np.zeros(groups)
+    for sign, sample in zip((1.0, -1.0), samples, strict=False):
+        total = sample.columns.sum(axis=0)
+        figure += sign * float(statistic(total))
+        ends = (statistic(total + step * sample.columns) for step in (STEP, -STEP))
+        slopes += sign * (next(ends) - next(ends)) / (2 * STEP)
+    values = figure + groups * (slopes - slopes.mean())
+    return dict(zip(one.keys, values.tolist(), strict=True))

@@ -76,7 +76,7 @@ def gain_chart(
     x = alt.X(
         "stored:Q",
         scale=alt.Scale(type="log", nice=False, padding=26),
-        axis=_log_axis([v["stored"] for v in values], title="bits stored, whole model (logarithmic)"),
+        axis=log_axis([v["stored"] for v in values], title="bits stored, whole model (logarithmic)"),
     )
     over = f" over {baseline}" if baseline else ""
     y = alt.Y(
@@ -101,10 +101,10 @@ def gain_chart(
         alt.Tooltip("interval:N", title="95% interval"),
         alt.Tooltip("bpb:Q", title="bits per byte", format=".4f"),
     ]
-    base = _chart(values)
+    base = values_chart(values)
     layers: list[Any] = []
     if values and min(v["low"] for v in values) < 0 < max(v["high"] for v in values):
-        zero = _chart([{"y": 0, "text": f"{baseline or 'baseline'}: no gain"}])
+        zero = values_chart([{"y": 0, "text": f"{baseline or 'baseline'}: no gain"}])
         layers.append(zero.mark_rule(style="soft-line", strokeDash=[2, 3]).encode(y="y:Q"))
         layers.append(
             zero.mark_text(style="note", align="right", dy=-6).encode(
@@ -113,19 +113,19 @@ def gain_chart(
         )
     if best:
         layers.append(
-            _chart(best)
+            values_chart(best)
             .mark_line(style="frontier", strokeWidth=16, strokeCap="round", strokeJoin="round")
             .encode(x=x, y=y, order="order:O")
         )
     if lines:
         layers.append(
-            _chart(lines)
+            values_chart(lines)
             .mark_line(strokeDash=[5, 4], strokeWidth=1.2, opacity=0.9, clip=True)
             .encode(x=x, y=y, color=colour)
         )
     if single:
         layers.append(
-            _chart(single)
+            values_chart(single)
             .mark_line(style="soft-line", strokeDash=[1, 3], strokeWidth=1.6, strokeCap="round")
             .encode(x=x, y=y, detail="law:N")
         )
@@ -140,7 +140,7 @@ def gain_chart(
     )
     layers += [line, bars, dots]
     if predicted:
-        open_marks = _chart(predicted)
+        open_marks = values_chart(predicted)
         layers.append(
             open_marks.mark_point(filled=False, size=150, strokeWidth=1.4, shape="circle").encode(
                 x=x,
@@ -161,7 +161,7 @@ def gain_chart(
         .encode(x=x, y=y, opacity=alt.condition(f"datum.key === {CHOSEN}", alt.value(1), alt.value(0)))
         .add_params(chosen)
     )
-    return _spec(alt.layer(*layers), width=width, height=height)
+    return spec_of(alt.layer(*layers), width=width, height=height)
 
 
 def bits_per_byte_chart(
@@ -190,7 +190,7 @@ def bits_per_byte_chart(
     ]  # fmt: skip
     layers = []
     if rules:
-        base = _chart(rules)
+        base = values_chart(rules)
         layers.append(base.mark_rule(style="soft-line", strokeDash=[2, 3]).encode(y="y:Q"))
         layers.append(
             base.mark_text(style="note", align="right", dy=-6).encode(
@@ -198,7 +198,7 @@ def bits_per_byte_chart(
             )
         )
     layers += _by_k(values, points, title="bits per byte", kind="linear", number=".4f")
-    return _spec(alt.layer(*layers), width=width, height=height)
+    return spec_of(alt.layer(*layers), width=width, height=height)
 
 
 def divergence_chart(
@@ -219,7 +219,7 @@ def divergence_chart(
     if not values:
         return None
     layers = _by_k(values, points, title="bits per byte (logarithmic)", kind="log", number=".3~g")
-    return _spec(alt.layer(*layers), width=width, height=height)
+    return spec_of(alt.layer(*layers), width=width, height=height)
 
 
 def _by_k(
@@ -253,7 +253,7 @@ def _by_k(
         scale=alt.Scale(domain=order),
         legend=alt.Legend(title=None, columns=4, symbolType="stroke", symbolStrokeWidth=3, labelLimit=120),
     )
-    base = _chart(values)
+    base = values_chart(values)
     tooltip = [
         alt.Tooltip("model:N", title="model"),
         alt.Tooltip("format:N", title="format"),
@@ -266,11 +266,13 @@ def _by_k(
     ]
 
 
-def _chart(values: list[dict[str, Any]]) -> Any:
+def values_chart(values: list[dict[str, Any]]) -> Any:
+    """A chart of these values, without a mark yet."""
     return alt.Chart({"values": values})
 
 
-def _spec(chart: Any, *, width: Width, height: int) -> Spec:
+def spec_of(chart: Any, *, width: Width, height: int) -> Spec:
+    """The finished specification, of a size."""
     sized = chart.properties(
         width=width, height=height, autosize=alt.AutoSizeParams(type="fit", contains="padding")
     )
@@ -280,7 +282,8 @@ def _spec(chart: Any, *, width: Width, height: int) -> Spec:
     return spec
 
 
-def _log_axis(sizes: Sequence[float], *, title: str) -> alt.Axis:
+def log_axis(sizes: Sequence[float], *, title: str) -> alt.Axis:
+    """An axis of bits, logarithmic."""
     return alt.Axis(title=title, values=ticks(min(sizes), max(sizes)), labelExpr=_BITS, labelOverlap=True)
 
 

@@ -17,6 +17,8 @@ from kbit.report import sections
 from kbit.report.atomic_file import write_file
 from kbit.report.charts import bits_per_byte_chart, divergence_chart
 from kbit.report.fit_section import fit_section
+from kbit.report.generated_points import RESPONSES, generated_laws, generated_points
+from kbit.report.generated_section import generated_section, plane_chart, response_chart
 from kbit.report.headline import headline
 from kbit.report.html import Html, join, script_json, tag
 from kbit.report.memory_items import memory_items
@@ -25,7 +27,8 @@ from kbit.report.picture import config_of, frontier_keys, main_chart, static_svg
 from kbit.report.points import Points, read_points
 
 NAMES = {
-    "gain": "Gain", "advice": "What to run", "by-k": "By k", "law": "Law", "baselines": "Baselines",
+    "gain": "Gain", "advice": "What to run", "by-k": "By k", "law": "Law",
+    "generated": "Generated text", "baselines": "Baselines",
     "measurements": "Measurements", "missing": "Missing", "assumptions": "Assumptions and versions",
 }  # fmt: skip
 
@@ -85,6 +88,12 @@ def _page(
         "bits_per_byte": bits_per_byte_chart(points, [b for b in found.baselines if b.text == text]),
         "divergence": divergence,
     }
+    made = generated_points(rows)
+    laws, unfitted = generated_laws(made)
+    ks = sorted({p.k for p in points})
+    if made:
+        drawn["generated-plane"] = plane_chart(made, ks=ks)
+        drawn |= {f"generated-{metric}": response_chart(made, metric, laws, ks=ks) for metric in RESPONSES}
     charts = {name: spec for name, spec in drawn.items() if spec is not None}
     items = None if advice is None else _advice_data(rows, advice, text=text)
     known = None if items is None else [i for i in items["items"] if i["memory"] is not None]
@@ -100,6 +109,7 @@ def _page(
         _advice(advice, items) if advice and known else None,
         sections.by_k_section(points, has_divergence=divergence is not None),
         fit_section(fits, notes),
+        generated_section(made, laws, unfitted) if made else None,
         sections.baselines_section(found, text),
         sections.table_section(points, text=text),
         sections.missing_section(found),

@@ -98,7 +98,8 @@ class Probe:
     """What is asked of a subject.
 
     Attributes:
-        kind: code lengths of a text, or a comparison with another subject on a text.
+        kind: code lengths of a text, a comparison with another subject on a text, or what the subject
+            generates after the beginnings of a text's documents, compared with how they go on.
         text: content hash of the text's documents.
         settings: what of the coder changes the figure: context, stride, the rule for the prefix.
         against: the subject compared with; None for code lengths.
@@ -106,7 +107,7 @@ class Probe:
         text_name: what people call the text; identifies nothing.
     """
 
-    kind: Literal["text", "against"]
+    kind: Literal["text", "against", "generated"]
     text: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     against: Subject | None = None

@@ -1,6 +1,7 @@
 """Measurements as flat rows, one a metric, with gains over a baseline computed from the parts."""
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 HEADLINE_BASELINE = "kneser-ney-6"
 GAIN_METRIC = "bits_per_byte"
+# Settings of a probe of generated text that stand in columns of their own.
+DECODING = ("temperature", "top_k", "top_p", "seed", "samples", "prompt_tokens", "max_new_tokens", "scorer")
 LABELS = (
     "stored_bits", "stored_bits_body", "stored_bits_embeddings", "weights", "weights_body",
     "parameters", "parameters_body",
@@ -88,6 +91,10 @@ def _sums(connection: Connection) -> dict[int, Row[Any]]:
             func.count(part.tokens).label("with_tokens"),
             func.count(part.bytes_lost).label("with_lost"),
             func.count().label("documents"),
+            func.count(func.nullif(part.denominator, 0)).label("counted"),
+            func.sum(part.numerator * part.numerator).label("nn"),
+            func.sum(part.numerator * part.denominator).label("nd"),
+            func.sum(part.denominator * part.denominator).label("dd"),
         )
         .join_from(schema.part, schema.measurement, part.measurement == m.id)
         .join(schema.probe, m.probe == p.key)
@@ -123,6 +130,7 @@ def _flat(
         "numerator": row.numerator,
         "denominator": row.denominator,
         "value": _ratio(row.numerator, row.denominator),
+        "value_standard_error": _standard_error(row, total),
         "status": row.status,
         "reason": row.reason,
         "bits": row.numerator if row.metric == GAIN_METRIC else None,
@@ -138,6 +146,7 @@ def _flat(
         "numerics": "/".join(str(v) for _, v in sorted(subject["numerics"].items())) or None,
         "context": probe["settings"].get("context"),
         "stride": probe["settings"].get("stride"),
+        **{name: probe["settings"].get(name) for name in DECODING},
         "against": f"{row.against_name} {row.against_format}" if row.against_name else None,
         "baseline": None,
         "baseline_bits_per_byte": None,
@@ -161,6 +170,15 @@ def _flat(
 
 def _ratio(numerator: float | None, denominator: float | None) -> float | None:
     return numerator / denominator if numerator is not None and denominator else None
+
+
+def _standard_error(row: Row[Any], total: Row[Any] | None) -> float | None:
+    """Of the ratio over documents: sqrt(n/(n-1) sum (d - R B)^2) / sum B; None below two documents."""
+    value = _ratio(row.numerator, row.denominator)
+    if total is None or value is None or total.counted < 2:
+        return None
+    squares = max(0.0, float(total.nn - 2 * value * total.nd + value**2 * total.dd))
+    return math.sqrt(total.counted / (total.counted - 1) * squares) / abs(float(row.denominator))
 
 
 class _Gains:

@@ -9,6 +9,7 @@ from kbit.coders import CodeLengths, Coder, baseline
 from kbit.errors import StudyError
 from kbit.store import Costs, Part
 from kbit.study.build import ModelShelf
+from kbit.study.generated import measure_generated
 from kbit.study.memory import peak_memory_bytes, reset_peak
 from kbit.study.task import CoderSource, Measured, ModelSource, Task
 from kbit.study.workspace import workspace
@@ -20,14 +21,16 @@ if TYPE_CHECKING:
 class Measurer:
     """Measures tasks one by one; keeps what the next task is likely to need.
 
-    That is a 16-bit model, one k-bit model beside it, and one fitted baseline: tasks come in such an order
-    that each is made once. To be used as a context: the folder for k-bit models goes at its end.
+    That is a 16-bit model, one k-bit model beside it, one fitted baseline and one scorer: tasks come in
+    such an order that each is made once. To be used as a context: the folder for k-bit models goes at its
+    end.
     """
 
     def __init__(self) -> None:
         self._stack = ExitStack()
         self._shelf: ModelShelf | None = None
         self._coder: tuple[CoderSource, Coder] | None = None
+        self._scored_by: tuple[ModelSource | CoderSource, Coder] | None = None
 
     def __enter__(self) -> Self:
         self._shelf = ModelShelf(self._stack.enter_context(workspace()))
@@ -50,16 +53,46 @@ class Measurer:
             raise StudyError("a Measurer works within `with Measurer() as measure:`.")
         shelf, source = self._shelf, task.source
         model, tokenizer = shelf.model(source), shelf.tokenizer(source)
+        if task.generating is not None:
+            return _timed(lambda: measure_generated(task, model, tokenizer, self._scorer))
         if task.probe.against is None:
             return _timed(lambda: _code_lengths(task, source, model, tokenizer))
         reference = shelf.reference(source)
         return _timed(lambda: _divergence(task, source, model, reference, tokenizer))
+
+    def _scorer(self, source: ModelSource | CoderSource) -> Coder:
+        """What scores generated text: kept, because every task of a study has the same."""
+        if self._scored_by is None or self._scored_by[0] != source:
+            self._scored_by = None
+            if isinstance(source, CoderSource):
+                coder = baseline(source.name, source.text.documents if source.text else None)
+            else:
+                coder = scorer_of(source)
+            self._scored_by = source, coder
+        return self._scored_by[1]
 
     def _baseline(self, source: CoderSource) -> Coder:
         if self._coder is None or self._coder[0] != source:
             self._coder = None  # the old one goes before the new one is fitted
             self._coder = source, baseline(source.name, source.text.documents if source.text else None)
         return self._coder[1]
+
+
+def scorer_of(source: ModelSource) -> Coder:
+    """A model as it is stored, as a coder."""
+    import torch
+
+    from kbit.coders import LanguageModelCoder
+    from kbit.models import load, load_tokenizer
+
+    return LanguageModelCoder(
+        load(source.path, dtype=getattr(torch, source.dtype)),
+        load_tokenizer(source.path),
+        name=source.path,
+        context=source.context,
+        stride=source.stride,
+        batch_size=source.batch_size,
+    )
 
 
 def _code_lengths(

@@ -79,7 +79,7 @@ def model_facts(study: Study) -> Iterator[ModelFacts]:
         StudyError: the ladder has no such rung, or a folder holds a k-bit model already.
         ModelError: no such model, or a broken one.
     """
-    entries = [entry for given in study.models for entry in _resolved(given, study)]
+    entries = [entry for given in study.models for entry in resolved(given, study)]
     names = _names([name for name, _ in entries])
     for name, (_, location) in zip(names, entries, strict=True):
         folder = open_model(location)
@@ -131,7 +131,7 @@ def _reference(folder: Path) -> str:
     return "fp16" if sizes and sizes.most_common(1)[0][0] == torch.float16 else "bf16"
 
 
-def _resolved(entry: str, study: Study) -> list[tuple[str, Path | str]]:
+def resolved(entry: str, study: Study) -> list[tuple[str, Path | str]]:
     """Names and places of what one entry of `models` stands for."""
     if entry.startswith(LADDER):
         return _rungs(entry, study)

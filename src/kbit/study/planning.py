@@ -2,6 +2,7 @@
 
 from kbit.errors import StudyError
 from kbit.study.baselines import baseline_tasks
+from kbit.study.generated import generation_plan
 from kbit.study.models import model_facts
 from kbit.study.planned import Plan
 from kbit.study.study import Study
@@ -19,6 +20,7 @@ def plan(study: Study) -> Plan:
     """
     texts = study_texts(study)
     fitted_on = baseline_text(study)
+    generation = generation_plan(study, fitted_on)
     tasks = baseline_tasks(study, texts, fitted_on)
     subjects: list[SubjectPlan] = []
     names: dict[str, str] = {}
@@ -28,7 +30,7 @@ def plan(study: Study) -> Plan:
                 f"{study.file}: {names[facts.content]} and {facts.name} are the same model. Name one of them."
             )
         names[facts.content] = facts.name
-        planned = model_tasks(study, facts, texts)
+        planned = model_tasks(study, facts, texts, generation)
         tasks += planned.tasks
         subjects += planned.subjects
     return Plan(study=study, tasks=tuple(tasks), subjects=tuple(subjects), texts=tuple(texts))

@@ -1,6 +1,7 @@
 """A study file: TOML that says which models, formats and texts to measure."""
 
 import difflib
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -10,7 +11,36 @@ from typing import Any
 
 from kbit.errors import StudyError, did_you_mean
 
+GENERATE = "generate"
 DTYPES = ("float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Generation:
+    """The table [generate]: every temperature with every top_k and top_p, for each seed.
+
+    Attributes:
+        prompts: what prompts are the beginnings of: a file, a folder, or `ladder:held-out`.
+        scorer: a model, as in `models`, or a coder by name; it gives the bits of both texts.
+        prompt_tokens: tokens of each document that are the prompt.
+        max_new_tokens: at most so many are generated; human text is cut to as many.
+        temperatures, top_k, top_p: as `kbit generate` takes them; at temperature 0 cut-offs and seeds fall
+            together.
+        samples: continuations of each prompt, for each seed.
+        seeds: of the sampling.
+        estimator: of entropy rates.
+    """
+
+    prompts: str
+    scorer: str
+    prompt_tokens: int = 64
+    max_new_tokens: int = 128
+    temperatures: tuple[float, ...] = (1.0,)
+    top_k: tuple[int, ...] = (0,)
+    top_p: tuple[float, ...] = (1.0,)
+    samples: int = 1
+    seeds: tuple[int, ...] = (0,)
+    estimator: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +62,7 @@ class Study:
         family: what the models' family is called; by default what their names share.
         context: tokens read at once, None for what the model was built for; `stride` from window to window.
         batch_size: windows run together; changes time and memory, no figure.
+        generate: text that models generate, and what it is compared with; None for none.
         folder: where relative paths begin.
         file: where it was read from, for messages.
     """
@@ -51,6 +82,7 @@ class Study:
     context: int | None = None
     stride: int | None = None
     batch_size: int | None = None
+    generate: Generation | None = None
     folder: Path = field(default_factory=Path)
     file: str = "the study"
 
@@ -83,6 +115,16 @@ KEYS = tuple(
         ("context", "size", False, "coder"),
         ("stride", "size", False, "coder"),
         ("batch_size", "size", False, "coder"),
+        ("prompts", "text", True, "generate"),
+        ("scorer", "text", True, "generate"),
+        ("prompt_tokens", "size", False, "generate"),
+        ("max_new_tokens", "size", False, "generate"),
+        ("temperatures", "numbers", False, "generate"),
+        ("top_k", "counts", False, "generate"),
+        ("top_p", "numbers", False, "generate"),
+        ("samples", "size", False, "generate"),
+        ("seeds", "counts", False, "generate"),
+        ("estimator", "text", False, "generate"),
     )
 )
 _KINDS = {
@@ -90,6 +132,8 @@ _KINDS = {
     "texts": 'a list of texts, such as ["a", "b"]',
     "flag": "true or false",
     "size": "a whole number from 1",
+    "numbers": "a list of numbers from 0, such as [0.7, 1.0]",
+    "counts": "a list of whole numbers from 0, such as [0, 50]",
 }
 # A list that may be empty: a study without baselines has no gains, but is one.
 _MAY_BE_EMPTY = {"baseline_texts", "baselines"}
@@ -119,6 +163,7 @@ def read_study(path: Path | str) -> Study:
 def _study(content: Mapping[str, Any], source: str, file: Path) -> Study:
     tables = {key.table for key in KEYS} - {""}
     given: dict[str, Any] = {}
+    inner: dict[str, Any] = {}
     for table, entries in (("", content), *((t, content[t]) for t in sorted(tables) if t in content)):
         if not isinstance(entries, Mapping):
             raise StudyError(f"{_at(file, source, table)}: {table} must be a table, [{table}].")
@@ -128,13 +173,15 @@ def _study(content: Mapping[str, Any], source: str, file: Path) -> Study:
                 continue
             if name not in allowed:
                 raise StudyError(f"{_at(file, source, name, table)}: {_unknown(name, table)}")
-            given[name] = _checked(value, allowed[name], _at(file, source, name, table))
-    missing = [key.name for key in KEYS if key.required and key.name not in given]
-    if missing:
-        raise StudyError(
-            f"{file}: no {' and no '.join(missing)}. A study says at least "
-            f"{', '.join(key.name for key in KEYS if key.required)}."
-        )
+            (inner if table == GENERATE else given)[name] = _checked(
+                value, allowed[name], _at(file, source, name, table)
+            )
+    for table, found in (("", given), *(((GENERATE, inner),) if GENERATE in content else ())):
+        needed = [key.name for key in KEYS if key.required and key.table == table]
+        missing = [name for name in needed if name not in found]
+        if missing:
+            where = f"[{table}] says" if table else "A study says"
+            raise StudyError(f"{file}: no {' and no '.join(missing)}. {where} at least {', '.join(needed)}.")
     if given.get("dtype", DTYPES[0]) not in DTYPES:
         raise StudyError(
             f"{_at(file, source, 'dtype')}: dtype {given['dtype']!r} does not exist; "
@@ -146,7 +193,8 @@ def _study(content: Mapping[str, Any], source: str, file: Path) -> Study:
             f"{_at(file, source, 'stride', 'coder')}: the stride {stride} is longer than the "
             f"context {context}, so tokens would be left out. Give 1 to {context}."
         )
-    return Study(**given, folder=file.parent, file=str(file))
+    generate = Generation(**inner) if GENERATE in content else None
+    return Study(**given, generate=generate, folder=file.parent, file=str(file))
 
 
 def _checked(value: Any, key: Key, place: str) -> Any:
@@ -162,6 +210,13 @@ def _checked(value: Any, key: Key, place: str) -> Any:
         if twice:
             raise StudyError(f"{place}: {key.name} names {', '.join(twice)} twice. Name each once.")
         return tuple(value)
+    if key.kind in ("numbers", "counts"):
+        kinds = int if key.kind == "counts" else (int, float)
+        if not isinstance(value, list) or not value or not all(_number(v, kinds) for v in value):
+            raise StudyError(wanted)
+        if len(set(value)) < len(value):
+            raise StudyError(f"{place}: {key.name} names a value twice. Name each once.")
+        return tuple(value) if key.kind == "counts" else tuple(float(v) for v in value)
     fits_one = {
         "text": isinstance(value, str) and bool(value.strip()),
         "flag": isinstance(value, bool),
@@ -172,13 +227,17 @@ def _checked(value: Any, key: Key, place: str) -> Any:
     return value
 
 
+def _number(value: Any, kinds: Any) -> bool:
+    return isinstance(value, kinds) and not isinstance(value, bool) and 0 <= value < math.inf
+
+
 def _unknown(name: str, table: str) -> str:
     where = f"[{table}]" if table else "a study"
     elsewhere = next((k for k in KEYS if k.name == name), None)
     if elsewhere:
         right = f"[{elsewhere.table}]" if elsewhere.table else "the top of the file, before any [table]"
         return f"{name} does not belong in {where}; it belongs in {right}."
-    names = [key.name for key in KEYS if key.table == table] + ([] if table else ["coder"])
+    names = [key.name for key in KEYS if key.table == table] + ([] if table else ["coder", GENERATE])
     # A near word in the other table helps more than a list of this one.
     near = difflib.get_close_matches(name, [k.name for k in KEYS], n=1, cutoff=0.6)
     return f"{where} has no key {name!r}; {did_you_mean(name, near or names)}"

@@ -13,6 +13,7 @@ from kbit.quantize import METHODS
 from kbit.quantize.method import method_named
 from kbit.quantize.plan import Choice
 from kbit.store import Labels, Probe, Subject
+from kbit.study.generated import GenerationPlan, generated_tasks
 from kbit.study.models import ModelFacts
 from kbit.study.study import Study
 from kbit.study.task import AGAINST_METRICS, ALGORITHM, TEXT_METRICS, ModelSource, SubjectPlan, Task
@@ -34,7 +35,9 @@ class ModelTasks:
     subjects: tuple[SubjectPlan, ...]
 
 
-def model_tasks(study: Study, facts: ModelFacts, texts: Sequence[Text]) -> ModelTasks:
+def model_tasks(
+    study: Study, facts: ModelFacts, texts: Sequence[Text], generation: GenerationPlan | None = None
+) -> ModelTasks:
     """The tasks of one model.
 
     Raises:
@@ -71,6 +74,9 @@ def model_tasks(study: Study, facts: ModelFacts, texts: Sequence[Text]) -> Model
                 )
                 for probe, metrics in probes
             ]
+        if generation is not None:
+            settings, group = _settings(facts, source), f"model {facts.content}"
+            tasks += generated_tasks(generation, subject, source, settings, group)
     return ModelTasks(tasks=tuple(tasks), subjects=tuple(subjects))
 
 

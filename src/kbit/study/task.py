@@ -46,14 +46,44 @@ class CoderSource:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Generating:
+    """How text is generated, and what it is compared with.
+
+    Attributes:
+        scorer: gives the bits of both texts.
+        training: references of entropy reduction are made of it; None where the study names no baseline text.
+        estimator: of entropy rates.
+    """
+
+    temperature: float
+    top_k: int
+    top_p: float
+    seed: int
+    samples: int
+    prompt_tokens: int
+    max_new_tokens: int
+    scorer: ModelSource | CoderSource
+    training: Text | None
+    estimator: str
+
+    @property
+    def label(self) -> str:
+        """What progress calls it."""
+        cuts = [f"top-k {self.top_k}"] if self.top_k else []
+        cuts += [f"top-p {self.top_p:g}"] if self.top_p < 1 else []
+        return ", ".join([f"generating at {self.temperature:g}", *cuts, f"seed {self.seed}"])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
     """A measurement that a study plans: one identity, one or more metrics.
 
     Attributes:
         source: how to make the subject.
-        text: what is read.
+        text: what is read; of generated text, what prompts are the beginnings of.
         group: tasks that share it are done by one process, one after the other, so that a model is loaded
             once.
+        generating: how text is generated, where that is what is measured.
     """
 
     subject: Subject
@@ -62,6 +92,7 @@ class Task:
     source: ModelSource | CoderSource
     text: Text
     group: str
+    generating: "Generating | None" = None
     identity: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -78,6 +109,8 @@ class Task:
         """What progress calls it."""
         labels = self.subject.labels
         what = " ".join(part for part in (labels.name, labels.format) if part)
+        if self.generating is not None:
+            return f"{what} {self.generating.label} after {self.text.name}"
         return f"{what} on {self.text.name}" + (" against 16 bits" if self.probe.against else "")
 
 

@@ -79,6 +79,15 @@ def baseline_text(study: Study) -> Text | None:
     return make_text(", ".join(study.baseline_texts), documents)
 
 
+def text_of(entry: str, study: Study) -> Text:
+    """One text by the name a study gives it.
+
+    Raises:
+        StudyError: it is missing, unreadable or empty.
+    """
+    return make_text(_names([entry])[0], _documents(entry, study))
+
+
 def _documents(entry: str, study: Study) -> Sequence[Document]:
     if entry.startswith(LADDER):
         return _ladder_documents(entry, study)

@@ -71,10 +71,10 @@ def compare(
     training = None if train is None else list(train)
     figures: dict[str, Figure] = {}
     figures |= bits_figures(generated, human, scorer, generator, options)
-    sizes = _sizes(generated, human, options)
+    sizes = common_sizes(generated, human, options)
     figures |= fragment_figures(generated, human, training, sizes["window_bytes"], options)
     figures |= whole_figures(generated, human, training, options)
-    figures |= _repetition(generated, human, sizes["units_per_text"], options)
+    figures |= repetition_figures(generated, human, sizes["units_per_text"], options)
     figures |= _variety(generated, human, options)
     figures |= _novelty(generated, human, training, options)
     settings = {
@@ -92,7 +92,7 @@ def compare(
     )
 
 
-def _sizes(generated: Texts, human: Texts, options: Options) -> dict[str, int]:
+def common_sizes(generated: Texts, human: Texts, options: Options) -> dict[str, int]:
     """Sizes that both sets are cut to, so that length does not pass for repetition."""
     middle = [
         (float(np.median([len(words(c.text)) for c in texts])), float(np.median([c.bytes for c in texts])))
@@ -104,7 +104,7 @@ def _sizes(generated: Texts, human: Texts, options: Options) -> dict[str, int]:
     }
 
 
-def _repetition(generated: Texts, human: Texts, units: int, options: Options) -> dict[str, Figure]:
+def repetition_figures(generated: Texts, human: Texts, units: int, options: Options) -> dict[str, Figure]:
     """rep-2 to rep-4 and diversity, of the first so many units of each text."""
 
     def counted(texts: Texts) -> PerText:

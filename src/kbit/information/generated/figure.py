@@ -3,14 +3,28 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
-from kbit.coders import CODERS
+from kbit.coders.context_tree import DEFAULT_DEPTH
 from kbit.errors import CorpusError
 from kbit.information.estimate import RESAMPLES, Estimate
 from kbit.information.generated.continuation import Continuation
-from kbit.information.resample import Floats, Statistic, Sums, difference, estimate, grouped, ratio
+from kbit.information.resample import (
+    Floats,
+    Statistic,
+    Sums,
+    contributions,
+    difference,
+    estimate,
+    grouped,
+    paired,
+    ratio,
+)
+
+Side = Literal["generated", "human", "difference"]
+DEFAULT_RATE = f"ctw-{DEFAULT_DEPTH}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,6 +62,8 @@ class Figure:
         generated, human: of the two sets; None where there is none, and `reason` says why.
         difference: generated less human.
         by_seed: of the generated texts of each seed of sampling.
+        contributions: what each group says of the three, so that their mean is the figure (see
+            `kbit.information.resample.contributions`); empty where documents cannot be told apart.
     """
 
     unit: str
@@ -55,6 +71,7 @@ class Figure:
     human: Estimate | None = None
     difference: Estimate | None = None
     by_seed: Mapping[int, float] = field(default_factory=dict)
+    contributions: Mapping[Side, Mapping[str, float]] = field(default_factory=dict)
     reason: str | None = None
 
     @property
@@ -84,8 +101,8 @@ class Options:
 
     @property
     def rate(self) -> str:
-        """The estimator of entropy rates: as given, else context-tree weighting, else match lengths."""
-        return self.estimator or ("ctw" if "ctw" in CODERS else "match-length-mean")
+        """The estimator of entropy rates: as given, else context-tree weighting."""
+        return self.estimator or DEFAULT_RATE
 
 
 def figure(
@@ -108,10 +125,24 @@ def figure(
             if generated is None or human is None
             else difference(generated.sums, human.sums, statistic, **of),
             by_seed=_by_seed(generated, statistic),
+            contributions=_contributions(generated, human, statistic),
             reason=reason,
         )
     except CorpusError as error:
         return Figure(unit=unit, reason=str(error))
+
+
+def _contributions(
+    generated: PerText | None, human: PerText | None, statistic: Statistic
+) -> dict[Side, Mapping[str, float]]:
+    found: dict[Side, Mapping[str, float]] = {}
+    if generated is not None:
+        found["generated"] = contributions(generated.sums, statistic)
+    if human is not None:
+        found["human"] = contributions(human.sums, statistic)
+    if generated is not None and human is not None and paired(generated.sums, human.sums):
+        found["difference"] = contributions(generated.sums, statistic, human.sums)
+    return found
 
 
 def _by_seed(generated: PerText | None, statistic: Statistic) -> dict[int, float]:
