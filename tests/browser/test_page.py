@@ -72,7 +72,7 @@ def opened(browser, file: Path, **options) -> Iterator:
     page.goto(file.as_uri())
     page.wait_for_selector("html[data-drawn]", state="attached", timeout=60_000)
     yield page
-    assert said == []
+    assert said == [], said
     assert [url for url in asked if url != file.as_uri() and not url.startswith("data:")] == []
     context.close()
 

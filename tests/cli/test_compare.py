@@ -63,7 +63,7 @@ def test_figures_and_their_names(capsys, made, tiny_family):
 
 
 def test_a_coder_as_scorer_and_a_table(capsys, made):
-    arguments = ["compare", str(made / "greedy.jsonl"), "--human", str(made / "human.jsonl"), "--scorer",
+    arguments = ["compare", str(made / "sampled.jsonl"), "--human", str(made / "human.jsonl"), "--scorer",
                  "kneser-ney-3", "--train", str(made / "prompts.jsonl"), "--resamples", "100"]  # fmt: skip
     assert run(arguments) == 0
     captured = capsys.readouterr()

@@ -167,7 +167,9 @@ def _encodings(points: Sequence[GeneratedPoint], ks: Sequence[float]) -> tuple[a
     )
     return (
         alt.Color("k:N", scale=alt.Scale(domain=names), legend=legend),
-        alt.Shape("k:N", scale=alt.Scale(domain=names, range=[SHAPES[step_of(k)] for k in ks]), legend=None),
+        alt.Shape(
+            "k:N", scale=alt.Scale(domain=names, range=[SHAPES[step_of(k)] for k in ks]), legend=legend
+        ),
     )
 
 
