@@ -190,7 +190,7 @@ def test_windows_begin_with_the_prefix_and_keep_to_the_budget():
     assert again.hash == made.hash  # of the texts as a set, whatever their order
     other = calibration_from_documents(Words(), documents, context=32, tokens=500, seed=4)
     assert other.windows_hash != made.windows_hash
-    with pytest.raises(UsageError, match="gives 106 tokens; at least 256 are needed"):
+    with pytest.raises(UsageError, match="gives 64 tokens; at least 256 are needed"):
         calibration_from_documents(Words(), [Document(name="a", text="b " * 104)], context=64)
     with pytest.raises(UsageError, match="give at least 256"):
         calibration_from_documents(Words(), documents, context=32, tokens=20)

@@ -23,8 +23,18 @@ def quantize(
     /,
     *,
     format: Annotated[  # noqa: A002 (the word of the domain)
-        str, Parameter(help="Of linear layers, such as nf4:b64; bf16, fp16 or fp32 for a plain copy.")
-    ],
+        str | None, Parameter(help="Of linear layers, such as nf4:b64; bf16, fp16 or fp32 for a plain copy.")
+    ] = None,
+    target_bits: Annotated[
+        float | None,
+        Parameter(help="In place of --format: mix formats to so many stored bits a body weight."),
+    ] = None,
+    formats: Annotated[
+        list[str] | None, Parameter(consume_multiple=True, help="What a mix may use [2 to 8 bits, block 64].")
+    ] = None,
+    plan: Annotated[
+        Path | None, Parameter(help="In place of --format: a plan.json, or a folder that has one.")
+    ] = None,
     method: Annotated[
         str | None, Parameter(help="How codes are chosen: see kbit ls methods [nearest; descent with text].")
     ] = None,
@@ -53,7 +63,10 @@ def quantize(
     """Write a model at k bits a weight."""
     from kbit.models.content import tokenizer_files
     from kbit.quantize import quantize_model
+    from kbit.quantize.mixed.plan import DEFAULT_FORMATS, plan_mixed
+    from kbit.quantize.mixed.plan_file import read_plan
 
+    _check_one_of(one_format=format, target_bits=target_bits, plan=plan, formats=formats)
     calibration = _calibration(
         model,
         calibrate,
@@ -62,13 +75,28 @@ def quantize(
         context=calibration_context,
         seed=seed,
     )
+    chosen = method or ("nearest" if calibration is None else "descent")
     with _progress(quiet=json) as progress:
+        mixed = None
+        if plan is not None:
+            mixed = read_plan(plan)
+        elif target_bits is not None:
+            mixed = plan_mixed(
+                model,
+                target_bits=target_bits,
+                formats=formats or DEFAULT_FORMATS,
+                method=chosen,
+                calibration=calibration,
+                keep=keep or (),
+                progress=progress,
+            )
         report = quantize_model(
             model,
             out,
-            format=format,
-            method=method or ("nearest" if calibration is None else "descent"),
+            format=format or next(iter(mixed.layers.values()) if mixed else iter(())),
+            method=chosen,
             calibration=calibration,
+            layers=mixed,
             embeddings=embeddings,
             head=head,
             keep=keep or (),
@@ -94,12 +122,31 @@ def quantize(
         "kept_in_16_bits": report.kept,
         "untied": report.untied,
         "calibration": _calibrated(report, calibration),
+        "target_bits": target_bits,
+        "layers": None if mixed is None else {name: str(fmt) for name, fmt in mixed.layers.items()},
+        "expected_damage": None if mixed is None else mixed.expected_damage,
     }
     if not any(tokenizer_files(report.out)):
         talk(
             f"{report.out} has no tokeniser, because {model} has none: nothing can be measured or generated."
         )
     return emit(data, json=json, text=lambda console: _draw(console, data))
+
+
+def _check_one_of(
+    *, one_format: str | None, target_bits: float | None, plan: Path | None, formats: list[str] | None
+) -> None:
+    given = [
+        name
+        for name, value in (("--format", one_format), ("--target-bits", target_bits), ("--plan", plan))
+        if value is not None
+    ]
+    if len(given) != 1:
+        raise UsageError(
+            f"{' and '.join(given) or 'nothing'} given: give one of --format, --target-bits and --plan."
+        )
+    if formats and target_bits is None:
+        raise UsageError("--formats says what --target-bits may mix: give both, or --format alone.")
 
 
 def _calibration(

@@ -24,6 +24,7 @@ from kbit.quantize.calibration.seen import write_calibration
 from kbit.quantize.calibration.text import Calibration
 from kbit.quantize.coded import CodedWeights
 from kbit.quantize.method import METHODS, QuantizationMethod, method_named
+from kbit.quantize.mixed.plan_file import MixedPlan, write_plan
 from kbit.quantize.plan import Choice, Kept, Plan, PlannedTensor, make_plan
 from kbit.quantize.shared_tables import fit_shared_tables
 
@@ -36,7 +37,7 @@ class QuantizeReport:
 
     Attributes:
         out: the folder.
-        format, embeddings, head: as stored; None for what stayed in 16 bits.
+        format, embeddings, head: as stored; None for what stayed in 16 bits; `mixed` where layers differ.
         method: how codes were chosen.
         stored_bits: of body, embeddings and whole.
         size_bytes: of all files of the folder.
@@ -69,6 +70,7 @@ def quantize_model(
     head: str | WeightFormat | None = None,
     keep: Sequence[str] = (),
     calibration: Calibration | None = None,
+    layers: MixedPlan | None = None,
     overwrite: bool = False,
     max_shard_bytes: int = MAX_SHARD_BYTES,
     progress: Progress | None = None,
@@ -88,6 +90,7 @@ def quantize_model(
         head: format of the output layer; None keeps 16 bits.
         keep: layers to leave in 16 bits, by name or pattern (`*.down_proj`).
         calibration: the text of a calibrated method.
+        layers: formats of single layers, in place of `format`; written beside the model as `plan.json`.
         overwrite: replace a model folder at `out`.
         max_shard_bytes: of one safetensors file; a larger model is split.
         progress: called with tensors done, tensors in all, and the name of the next.
@@ -107,6 +110,7 @@ def quantize_model(
         head=None if head is None else _format(head),
         method=Method(name=chosen.name, version=chosen.version),
         keep=tuple(keep),
+        layers={} if layers is None else layers.layers,
     )
     folder, target = locate(source), Path(out).expanduser()
     _check_places(folder, target)
@@ -126,10 +130,12 @@ def quantize_model(
         plan, calibrated = _calibrate(folder, target, tensors, plan, chosen, calibration, overwrite, progress)
     with new_folder(target, overwrite=overwrite, needed_bytes=plan.size_bytes) as temporary:
         write_config(temporary, _new_config(config, plan, choice))
-        write_readme(temporary, str(choice.format), packed=bool(plan.records))
+        write_readme(temporary, "mixed" if layers else str(choice.format), packed=bool(plan.records))
         copy_tokenizer(folder, temporary)
         if calibration is not None and calibrated is not None:
             write_calibration(temporary, calibration, calibrated.notes)
+        if layers is not None:
+            write_plan(temporary, layers)
         coded = CodedWeights(tensors, plan, skeleton, config)
         _write_tensors(temporary, folder, tensors, plan, chosen, calibrated, coded, max_shard_bytes, progress)
         check_tensors(temporary)
@@ -139,7 +145,9 @@ def quantize_model(
         calibrated.work.remove()
     return QuantizeReport(
         out=target,
-        format=str(choice.format),
+        format="mixed"
+        if len({str(r.format) for r in plan.records if r.role == "linear"}) > 1
+        else str(choice.format),
         embeddings=None if choice.embeddings is None else str(choice.embeddings),
         head=None if choice.head is None else str(choice.head),
         method=choice.method,

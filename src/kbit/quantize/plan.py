@@ -1,7 +1,7 @@
 """What becomes of each tensor of a model: decided from names and shapes, before a weight is read."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,7 @@ class Choice:
         embeddings, head: of the token embedding and the output layer; None keeps 16 bits.
         method: how codes are chosen.
         keep: names or patterns (`*.down_proj`) of layers to leave in 16 bits.
+        layers: format of single linear layers, by name, in place of `format`.
     """
 
     format: WeightFormat
@@ -65,6 +66,7 @@ class Choice:
     head: WeightFormat | None
     method: Method
     keep: Sequence[str] = ()
+    layers: Mapping[str, WeightFormat] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,6 +119,7 @@ def make_plan(source: Path, skeleton: Skeleton, tensors: FolderTensors, choice: 
     roles = _roles(skeleton)
     formats = _formats(skeleton, tied, choice)
     _check_keep(choice.keep, roles)
+    _check_layers(choice.layers, roles)
     planned: list[PlannedTensor] = []
     kept: list[Kept] = []
     given = set(names.parameters.values())
@@ -132,6 +135,8 @@ def make_plan(source: Path, skeleton: Skeleton, tensors: FolderTensors, choice: 
         role = roles.get(module) if target and leaf == "weight" else None
         asked_to_keep = role is not None and any(fnmatchcase(module, pattern) for pattern in choice.keep)
         fmt = formats[role] if role and not asked_to_keep else None
+        if fmt is not None:
+            fmt = choice.layers.get(module, fmt)
         if target and role and fmt is not None and fmt.is_packed:
             planned.append(_packed(name, module, role, fmt, choice.method, skeleton, stored.spec.dtype))
             continue
@@ -253,6 +258,15 @@ def _check_keep(keep: Sequence[str], roles: Mapping[str, Any]) -> None:
             raise UsageError(
                 f"keep {pattern!r} fits no layer: {did_you_mean(pattern, list(roles)[:12])} "
                 "A pattern may have *, such as '*.down_proj'."
+            )
+
+
+def _check_layers(layers: Mapping[str, WeightFormat], roles: Mapping[str, Role]) -> None:
+    for name in layers:
+        if roles.get(name) != "linear":
+            raise UsageError(
+                f"the plan names {name!r}, which is no linear layer of this model: "
+                f"{did_you_mean(name, [n for n, role in roles.items() if role == 'linear'][:12])}"
             )
 
 

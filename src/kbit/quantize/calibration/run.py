@@ -95,7 +95,7 @@ def calibrate(
     """
     model = load(folder)
     blocks = Blocks(model)
-    inside = _layers_of(blocks, records)
+    inside = layers_of(blocks, records)
     head = next((r for r in records if r.role == "head"), None)
     total = sum(map(len, inside)) + (head is not None)
     compute_in_float32(model, blocks.layers)
@@ -166,8 +166,8 @@ class _Run:
             for name in group.names:
                 record, module = by_name[name], changed.get_submodule(name)
                 if moments is not None:
-                    chosen = _choose(record, _weight(module, record), moments, self.recipe)
-                    _set_weight(module, record, decode(chosen.packed))
+                    chosen = _choose(record, weight_of(module, record), moments, self.recipe)
+                    set_weight(module, record, decode(chosen.packed))
                     parts |= {f"{record.name}.{p}": t for p, t in chosen.packed.parts().items()}
                     notes[record.name] = asdict(_note(chosen, moments.tokens))
                 self.count += 1
@@ -235,7 +235,7 @@ class _Run:
             self.progress(self.count, self.total, name)
 
 
-def _layers_of(blocks: Blocks, records: Sequence[LayerRecord]) -> list[list[tuple[str, LayerRecord]]]:
+def layers_of(blocks: Blocks, records: Sequence[LayerRecord]) -> list[list[tuple[str, LayerRecord]]]:
     """For each decoder layer the linear layers in it, by their name within it."""
     found: list[list[tuple[str, LayerRecord]]] = [[] for _ in range(len(blocks))]
     for record in records:
@@ -256,14 +256,16 @@ def _choose(record: LayerRecord, weight: Tensor, moments: Moments, recipe: Recip
         ) from error
 
 
-def _weight(module: nn.Module, record: LayerRecord) -> Tensor:
+def weight_of(module: nn.Module, record: LayerRecord) -> Tensor:
+    """The weight as it is coded, float32 [outputs, inputs]."""
     weight: Any = module.weight
     values: Tensor = weight.detach().float()
     return values.T.contiguous() if record.transposed else values
 
 
 @torch.no_grad()
-def _set_weight(module: nn.Module, record: LayerRecord, values: Tensor) -> None:
+def set_weight(module: nn.Module, record: LayerRecord, values: Tensor) -> None:
+    """Give a dense module another weight, float32 [outputs, inputs]."""
     weight: Any = module.weight
     weight.copy_(values.T if record.transposed else values)
 

@@ -1,6 +1,7 @@
 """Calibration text as windows of tokens, and the hashes by which its documents are known again."""
 
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,6 +15,9 @@ from kbit.errors import ModelError, UsageError
 DEFAULT_TOKENS = 131_072
 DEFAULT_CONTEXT = 2048
 LEAST_TOKENS = 256
+# A piece of so many characters for each token of a window fills it in most languages.
+CHARACTERS_A_TOKEN = 8
+_SPACE = re.compile(r"\s")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -64,7 +68,9 @@ def calibration_from_documents(
     tokens: int = DEFAULT_TOKENS,
     seed: int = 0,
 ) -> Calibration:
-    """Windows from documents: each document cut into windows, and of these as many as wanted by lot.
+    """Windows from documents: these are cut into pieces, and as many as wanted are taken by lot.
+
+    Only pieces that are taken are tokenised: a library costs no more than a book.
 
     Args:
         tokenizer: of the model.
@@ -83,19 +89,22 @@ def calibration_from_documents(
         raise UsageError(f"a calibration context of {context} tokens: give at least 2.")
     prefix = prefix_of(tokenizer)
     given = list(documents)
-    windows: list[Tensor] = []
-    for document in given:
-        ids = tokenizer(document.text, add_special_tokens=False, split_special_tokens=True, verbose=False)[
+    pieces = [text for document in given for text in _pieces(document.text, CHARACTERS_A_TOKEN * context)]
+    chosen: list[Tensor] = []
+    total = 0
+    for index in torch.randperm(len(pieces), generator=torch.Generator().manual_seed(seed)).tolist():
+        if total >= tokens:
+            break
+        ids = tokenizer(pieces[index], add_special_tokens=False, split_special_tokens=True, verbose=False)[
             "input_ids"
         ]
-        for start in range(0, len(ids), context - 1):
-            windows.append(torch.tensor([prefix, *ids[start : start + context - 1]], dtype=torch.int64))
-    chosen, total = [], 0
-    for index in torch.randperm(len(windows), generator=torch.Generator().manual_seed(seed)).tolist():
-        window = windows[index][: tokens - total]
-        if len(window) > 1:
-            chosen.append(window)
-            total += len(window)
+        # Whole windows; the rest of a piece only where it is all there is.
+        ends = range(context - 1, len(ids) + 1, context - 1) or [len(ids)]
+        for end in ends:
+            window = [prefix, *ids[max(0, end - context + 1) : end]][: tokens - total]
+            if len(window) > 1:
+                chosen.append(torch.tensor(window, dtype=torch.int64))
+                total += len(window)
     if total < LEAST_TOKENS:
         raise UsageError(
             f"the calibration text gives {total} tokens; at least {LEAST_TOKENS} are needed, and {tokens} "
@@ -109,6 +118,21 @@ def calibration_from_documents(
         seed=seed,
         context=context,
     )
+
+
+def _pieces(text: str, length: int) -> list[str]:
+    """A text cut at white space into pieces of about so many characters.
+
+    >>> _pieces("one two three", 5)
+    ['one two', ' three']
+    """
+    pieces, start = [], 0
+    while start < len(text):
+        match = _SPACE.search(text, start + length)
+        end = match.start() if match and match.start() < start + 2 * length else start + length
+        pieces.append(text[start:end])
+        start = end
+    return pieces
 
 
 def prefix_of(tokenizer: Any) -> int:
