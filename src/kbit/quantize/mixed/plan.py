@@ -92,7 +92,8 @@ def plan_mixed(
         least = (sum(min(row) for row in costs) + fixed) / body_weights
         raise UsageError(
             f"a target of {target_bits:g} bits a weight is below {least:.4g}, what the smallest formats "
-            "take with scales and all that stays in 16 bits. Raise the target, or allow smaller formats (--formats)."
+            "take with scales and all that stays in 16 bits. Raise the target, or allow smaller formats "
+            "(--formats)."
         ) from error
     layers = {name: given[j] for name, j in zip(names, found.choices, strict=True)}
     layers |= {record.name: largest for record in others}
