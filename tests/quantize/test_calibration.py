@@ -181,7 +181,7 @@ class Words:
 
 
 def test_windows_begin_with_the_prefix_and_keep_to_the_budget():
-    documents = [Document(name=str(i), text="word " * (100 + i)) for i in range(9)]
+    documents = [Document(name=str(i), text=("w" * (i + 1) + " ") * (100 + i)) for i in range(9)]
     made = calibration_from_documents(Words(), documents, context=32, tokens=500, seed=3)
     assert made.tokens == 500
     assert all(int(window[0]) == 1 and 1 < len(window) <= 32 for window in made.windows)
