@@ -129,7 +129,9 @@ def _pieces(text: str, length: int) -> list[str]:
     pieces, start = [], 0
     while start < len(text):
         match = _SPACE.search(text, start + length)
-        end = match.start() if match and match.start() < start + 2 * length else start + length
+        end = match.start() if match else len(text)
+        if end >= start + 2 * length:  # a text without spaces, such as Chinese
+            end = start + length
         pieces.append(text[start:end])
         start = end
     return pieces
