@@ -23,7 +23,8 @@ def test_llama_2_7b_keeps_half_a_mebibyte_a_token():
     assert memory.kv_bytes_per_token == 524_288
     assert memory.kv_bytes == 2 * 2**30
     assert memory.weights_bytes == 1e9
-    assert memory.working_bytes == 4096 * (2 * 4096 + 3 * 11008) * 2 + 32000 * 8
+    mlp = 3 * 4096 + 3 * 11008 + 2 * 128  # wider than attention's 2·4096 + (4·32 + 2·32 + 2)·128
+    assert memory.working_bytes == 4096 * mlp * 2 + 32000 * 8 + 1024 * (60 + 50 * 32)
     assert memory.total_bytes == memory.weights_bytes + memory.kv_bytes + memory.working_bytes
 
 
@@ -31,7 +32,9 @@ def test_grouped_heads_batch_and_cache_bits_scale_the_cache():
     base = memory_of(row(LLAMA_2_7B), context=100)
     assert memory_of(row(LLAMA_3_8B), context=100).kv_bytes == base.kv_bytes / 4
     assert memory_of(row(LLAMA_2_7B), context=100, batch=3).kv_bytes == 3 * base.kv_bytes
-    assert memory_of(row(LLAMA_2_7B), context=100, batch=3).working_bytes == 3 * base.working_bytes
+    objects = 1024 * (60 + 50 * 32)  # of Python, whatever the batch
+    three = memory_of(row(LLAMA_2_7B), context=100, batch=3).working_bytes
+    assert three - objects == 3 * (base.working_bytes - objects)
     assert memory_of(row(LLAMA_2_7B), context=100, kv_bits=4).kv_bytes == base.kv_bytes / 4
 
 
@@ -83,3 +86,17 @@ def test_a_missing_fact_is_unknown_memory_not_zero():
 def test_sizes_must_be_positive(option):
     with pytest.raises(UsageError, match="must be positive"):
         memory_of(row(LLAMA_2_7B), **option)
+
+
+def test_packed_weights_need_their_kernel_s_space_and_attention_may_be_widest():
+    dense, packed = (memory_of(row(LLAMA_2_7B, format=f), context=8) for f in ("bf16", "nf4:b64"))
+    from kbit.advise.workspace import kernel_bytes
+
+    space = kernel_bytes("nf4:b64", largest_matrix=4096 * 11008)
+    assert packed.working_bytes - dense.working_bytes == space
+    assert kernel_bytes("nf4:b64", largest_matrix=10) <= 20  # never more than the matrix, decoded
+    assert kernel_bytes("bf16", largest_matrix=10**9) == kernel_bytes("no-such", largest_matrix=10**9) == 0
+    narrow = {**LLAMA_2_7B, "intermediate_size": 1024}
+    attention = 2 * 4096 + (4 * 32 + 2 * 32 + 2) * 128
+    tokens = memory_of(row(narrow), context=9).working_bytes - memory_of(row(narrow), context=8).working_bytes
+    assert tokens == attention * 2

@@ -3,13 +3,14 @@ import json
 import pytest
 
 from kbit import _core
+from kbit.advise import bandwidth
 from kbit.cli import doctor as room
 from kbit.cli.app import run
 
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "_READ_BYTES", 1 << 20)
+    monkeypatch.setattr(bandwidth, "READ_BYTES", 1 << 20)
     monkeypatch.setattr(room, "_UNPACK_CODES", 1 << 16)
 
 

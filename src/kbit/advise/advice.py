@@ -1,13 +1,17 @@
-"""`advise`: which measured (model, format) to run in a given memory, and how sure that is."""
+"""`advise`: which (model, format) to run in a given memory, and how sure that is."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from kbit.advise.choose import Candidate, candidates
+from kbit.advise.choose import Basis, Candidate, candidates
 from kbit.advise.memory import GIB, Memory, memory_assumptions, memory_of, missing_facts
+from kbit.advise.reasons import Fitting, about, readable, reasons_for
+from kbit.advise.speed import Speed, speed_of
 from kbit.errors import UsageError
+
+ORDER: tuple[Basis, ...] = ("measured", "predicted", "memory")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -17,12 +21,17 @@ class Choice:
     Attributes:
         memory_gib: all of it; `weights_bytes`, `kv_bytes` and `working_bytes` are its items.
         kv_bytes_per_token: of the cache, for the whole batch.
-        gain: bits per byte over the baseline; `ci95` its interval, None if it was not measured.
+        basis: whether the gain was `measured`, is `predicted` by a law, or is not known (`memory`).
+        gain: bits per byte over the baseline; None where it is not known.
+        ci95: of a measured gain; None where it has none.
+        prediction95: of a predicted gain; `extrapolation`: how many times beyond the fitted sizes it lies.
         tie_with_best: its interval overlaps that of the best; None where an interval is missing.
-        on_frontier: nothing that fits is better in less memory.
+        on_frontier: nothing that fits is better in less memory; what is predicted beats no measurement.
+        tokens_per_s: of one sequence, at most, where a bandwidth is given; it follows from `step_bytes`.
     """
 
     rank: int
+    basis: Basis
     model: str
     family: str | None
     format: str
@@ -32,22 +41,27 @@ class Choice:
     kv_bytes: float
     kv_bytes_per_token: float
     working_bytes: float
-    gain: float
+    gain: float | None
     ci95: tuple[float, float] | None
+    prediction95: tuple[float, float] | None
+    extrapolation: float | None
     tie_with_best: bool | None
     on_frontier: bool
+    step_bytes: float | None
+    tokens_per_s: float | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LeftOut:
-    """A (model, format) that was measured but cannot be advised, and why."""
+    """A (model, format) that cannot be advised, and why."""
 
     model: str
     format: str
     method: str | None
     memory_gib: float | None
-    gain: float
+    gain: float | None
     reason: str
+    basis: Basis
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,6 +72,8 @@ class Advice:
     context: int
     batch: int
     kv_bits: float
+    bandwidth_gb_per_s: float | None
+    least_tokens_per_s: float | None
     choices: tuple[Choice, ...]
     left_out: tuple[LeftOut, ...]
     reasons: tuple[str, ...]
@@ -77,32 +93,46 @@ def advise(
     kv_bits: float = 16.0,
     text: str | None = None,
     baseline: str | None = None,
+    others: Sequence[Candidate] = (),
+    bandwidth_gb_per_s: float | None = None,
+    least_tokens_per_s: float | None = None,
+    notes: Sequence[str] = (),
 ) -> Advice:
-    """Rank the measured (model, format) pairs that fit in a memory by their gain.
+    """Rank the (model, format) pairs that fit in a memory: measured gains first, then predicted ones.
 
     Args:
-        rows: exported measurements; each with a gain is a candidate.
+        rows: exported measurements; each with a gain is a candidate. May be empty where `others` is not.
         memory_gib: what there is, in GiB.
         context: tokens kept, prompt and answer together.
         batch: sequences at once.
         kv_bits: bits for each number of the key-value cache.
         text: gains on this text only.
         baseline: gains over this baseline only.
+        others: what was not measured (`kbit.advise.predict`).
+        bandwidth_gb_per_s: of reading memory; gives each choice a speed.
+        least_tokens_per_s: choices whose sequences cannot reach this are left out; needs the bandwidth.
+        notes: further assumptions, such as those of a law.
 
     Raises:
-        UsageError: a number that is not positive.
+        UsageError: a number that is not positive, or a least speed without a bandwidth.
         LawError: no gain among the rows, or several texts or baselines to choose from.
     """
-    if not 0 < memory_gib < math.inf:
-        raise UsageError(f"memory_gib must be positive and finite, got {memory_gib}.")
-    found = candidates(rows, text=text, baseline=baseline)
-    fitting: list[tuple[Candidate, Memory]] = []
+    _check(memory_gib, bandwidth_gb_per_s, least_tokens_per_s)
+    rows = list(rows)
+    measured = candidates(rows, text=text, baseline=baseline) if rows or not others else []
+    found = [*measured, *others]
+    fitting: list[Fitting] = []
     left: list[LeftOut] = []
     for candidate in found:
         memory = memory_of(candidate.row, context=context, batch=batch, kv_bits=kv_bits)
-        reason = _why_not(candidate, memory, memory_gib=memory_gib, context=context)
+        speed = None
+        if memory is not None and bandwidth_gb_per_s is not None:
+            speed = speed_of(candidate.row, memory, bandwidth_gb_per_s=bandwidth_gb_per_s)
+        reason = _why_not(
+            candidate, memory, speed, memory_gib=memory_gib, context=context, least=least_tokens_per_s
+        )
         if memory is not None and reason is None:
-            fitting.append((candidate, memory))
+            fitting.append(Fitting(candidate=candidate, memory=memory, speed=speed))
         else:
             left.append(
                 LeftOut(
@@ -112,26 +142,65 @@ def advise(
                     memory_gib=None if memory is None else memory.memory_gib,
                     gain=candidate.gain,
                     reason=reason or "",
+                    basis=candidate.basis,
                 )
             )
-    fitting.sort(key=lambda pair: (-pair[0].gain, pair[1].total_bytes, pair[0].name))
-    choices = _ranked(fitting)
+    fitting.sort(key=_order)
     return Advice(
         memory_gib=float(memory_gib),
         context=context,
         batch=batch,
         kv_bits=float(kv_bits),
-        choices=choices,
-        left_out=tuple(sorted(left, key=lambda item: (-item.gain, item.model, item.format))),
-        reasons=tuple(_reasons(fitting, choices, found)),
-        assumptions=(*memory_assumptions(context=context, batch=batch, kv_bits=kv_bits), *_about(found)),
+        bandwidth_gb_per_s=bandwidth_gb_per_s,
+        least_tokens_per_s=least_tokens_per_s,
+        choices=_ranked(fitting),
+        left_out=tuple(sorted(left, key=lambda item: (-_height(item.gain), item.model, item.format))),
+        reasons=tuple(reasons_for(fitting, found)),
+        assumptions=(
+            *memory_assumptions(context=context, batch=batch, kv_bits=kv_bits),
+            *about(found, bandwidth_gb_per_s=bandwidth_gb_per_s),
+            *notes,
+        ),
     )
 
 
-def _why_not(candidate: Candidate, memory: Memory | None, *, memory_gib: float, context: int) -> str | None:
+def _check(memory_gib: float, bandwidth: float | None, least: float | None) -> None:
+    if not 0 < memory_gib < math.inf:
+        raise UsageError(f"memory_gib must be positive and finite, got {memory_gib}.")
+    for name, value in (("bandwidth_gb_per_s", bandwidth), ("least_tokens_per_s", least)):
+        if value is not None and not 0 < value < math.inf:
+            raise UsageError(f"{name} must be positive and finite, got {value}.")
+    if least is not None and bandwidth is None:
+        raise UsageError("a least speed needs the memory's bandwidth: give --bandwidth-gb-s.")
+
+
+def _height(gain: float | None) -> float:
+    return -math.inf if gain is None else gain
+
+
+def _order(item: Fitting) -> tuple[int, float, float, str]:
+    """Measured gains first, then predicted ones; what has no gain by size, the largest first."""
+    size = item.memory.total_bytes
+    gain = item.candidate.gain
+    name = item.candidate.name
+    place = ORDER.index(item.candidate.basis)
+    return (place, 0.0, -size, name) if gain is None else (place, -gain, size, name)
+
+
+def _why_not(
+    candidate: Candidate,
+    memory: Memory | None,
+    speed: Speed | None,
+    *,
+    memory_gib: float,
+    context: int,
+    least: float | None,
+) -> str | None:
     if memory is None:
+        known_by = "store" if candidate.basis == "measured" else "config"
         return (
-            f"the store does not know its {', '.join(missing_facts(candidate.row))}, so its memory is unknown"
+            f"the {known_by} does not know its {', '.join(missing_facts(candidate.row))}, "
+            "so its memory is unknown"
         )
     longest = candidate.row.get("max_context")
     if isinstance(longest, int | float) and context > longest:
@@ -139,26 +208,28 @@ def _why_not(candidate: Candidate, memory: Memory | None, *, memory_gib: float, 
     if memory.total_bytes > memory_gib * GIB:
         over = memory.total_bytes - memory_gib * GIB
         return f"needs {readable(memory.total_bytes)}, {readable(over)} more than there is"
+    if least is not None and speed is not None and speed.tokens_per_s < least:
+        return f"makes {speed.tokens_per_s:.3g} tokens a second at most, fewer than {least:g}"
     return None
 
 
-def _ranked(fitting: list[tuple[Candidate, Memory]]) -> tuple[Choice, ...]:
+def _tie(own: Candidate, best: Candidate) -> bool | None:
+    if own is best:
+        return True
+    mine, top = own.interval, best.interval
+    if mine is None or top is None:
+        return None
+    return mine[1] >= top[0] and mine[0] <= top[1]
+
+
+def _ranked(fitting: list[Fitting]) -> tuple[Choice, ...]:
     choices = []
-    for rank, (candidate, memory) in enumerate(fitting, start=1):
-        best = fitting[0][0]
-        tie: bool | None = None
-        if rank == 1:
-            tie = True
-        elif candidate.ci95 is not None and best.ci95 is not None:
-            tie = candidate.ci95[1] >= best.ci95[0]
-        beaten = any(
-            other.gain >= candidate.gain
-            and (need.total_bytes, -other.gain) < (memory.total_bytes, -candidate.gain)
-            for other, need in fitting
-        )
+    for rank, item in enumerate(fitting, start=1):
+        candidate, memory = item.candidate, item.memory
         choices.append(
             Choice(
                 rank=rank,
+                basis=candidate.basis,
                 model=candidate.model,
                 family=candidate.family,
                 format=candidate.format,
@@ -170,77 +241,19 @@ def _ranked(fitting: list[tuple[Candidate, Memory]]) -> tuple[Choice, ...]:
                 working_bytes=memory.working_bytes,
                 gain=candidate.gain,
                 ci95=candidate.ci95,
-                tie_with_best=tie,
-                on_frontier=not beaten,
+                prediction95=candidate.prediction95,
+                extrapolation=candidate.extrapolation,
+                tie_with_best=_tie(candidate, fitting[0].candidate),
+                on_frontier=candidate.gain is not None and not any(_beats(other, item) for other in fitting),
+                step_bytes=None if item.speed is None else item.speed.step_bytes,
+                tokens_per_s=None if item.speed is None else item.speed.tokens_per_s,
             )
         )
     return tuple(choices)
 
 
-def _reasons(
-    fitting: list[tuple[Candidate, Memory]], choices: tuple[Choice, ...], found: list[Candidate]
-) -> list[str]:
-    if not choices:
-        return [
-            "Nothing that was measured fits: allow more memory or a shorter context, "
-            "or measure smaller models."
-        ]
-    best, best_candidate = choices[0], fitting[0][0]
-    words = [
-        f"{best_candidate.name} gains most of what fits: {best.gain:.4f} bits per byte "
-        f"in {readable(best.memory_gib * GIB)}."
-    ]
-    ties = [c for c in choices[1:] if c.tie_with_best]
-    if ties:
-        least = min((choices[0], *ties), key=lambda c: c.memory_gib)
-        words.append(
-            f"{len(ties)} other{'s' if len(ties) > 1 else ''} cannot be told from it "
-            f"(95% intervals overlap); the smallest of them all is {least.model} {least.format}, "
-            f"{readable(least.memory_gib * GIB)}."
-        )
-    if any(c.tie_with_best is None for c in choices):
-        words.append("Some gains have no interval, so ties with them are unknown.")
-    size = _parameters(best_candidate)
-    if size is not None:
-        fit_larger = [c for c, _ in fitting if (_parameters(c) or 0) > size]
-        any_larger = [c for c in found if (_parameters(c) or 0) > size]
-        if fit_larger:
-            rival = max(fit_larger, key=lambda c: c.gain)
-            words.append(
-                f"Larger models fit too, but lose: the best of them, {rival.name}, gains {rival.gain:.4f}."
-            )
-        elif any_larger:
-            words.append("No larger model fits, so use more bits for each weight of this one.")
-        else:
-            words.append("No larger model was measured.")
-    return words
-
-
-def _parameters(candidate: Candidate) -> float | None:
-    value = candidate.row.get("parameters")
-    return float(value) if isinstance(value, int | float) else None
-
-
-def _about(found: list[Candidate]) -> list[str]:
-    texts = sorted({str(c.row["text"]) for c in found if c.row.get("text") is not None})
-    baselines = sorted({str(c.row["baseline"]) for c in found if c.row.get("baseline") is not None})
-    over = f" over the baseline {baselines[0]}" if baselines else ""
-    on = f" on {texts[0]}" if texts else ""
-    return [
-        f"Gain is in bits per byte{over}{on}; on other text the order may differ.",
-        "Only measured pairs are ranked; nothing is predicted.",
-        "Two gains tie where their 95% intervals overlap, which is cautious: "
-        "both are measured on the same documents.",
-    ]
-
-
-def readable(count: float) -> str:
-    """Bytes for people.
-
-    >>> readable(3 * 2**20), readable(1.5 * 2**30)
-    ('3.00 MiB', '1.50 GiB')
-    """
-    for unit, width in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if count >= width:
-            return f"{count / width:.2f} {unit}"
-    return f"{count:.0f} bytes"
+def _beats(other: Fitting, item: Fitting) -> bool:
+    gain, own = other.candidate.gain, item.candidate.gain
+    if gain is None or own is None or ORDER.index(other.candidate.basis) > ORDER.index(item.candidate.basis):
+        return False
+    return gain >= own and (other.memory.total_bytes, -gain) < (item.memory.total_bytes, -own)

@@ -2,25 +2,43 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from kbit.errors import LawError, did_you_mean
 
 DONE = ("done", "ok", "finished", None)
+Basis = Literal["measured", "predicted", "memory"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Candidate:
-    """One (model, format, method) with its measured gain in bits per byte."""
+    """One (model, format, method), and what is known of its gain in bits per byte.
+
+    Attributes:
+        basis: `measured`; `predicted` by a law; or `memory`: nothing but its size is known.
+        gain: None where only its size is known.
+        ci95: of a measured gain, from the documents.
+        prediction95: of a predicted gain, for a new measurement.
+        extrapolation: how many times beyond the fitted sizes a prediction lies; 1 inside.
+        row: as exported, or the same columns as far as they follow from a config.
+    """
 
     model: str
     family: str | None
     format: str
     method: str | None
     bits: float | None
-    gain: float
+    gain: float | None
     ci95: tuple[float, float] | None
     row: Mapping[str, Any]
+    basis: Basis = "measured"
+    prediction95: tuple[float, float] | None = None
+    extrapolation: float | None = None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The interval that ties are told by: that of the measurement, or that of the prediction."""
+        return self.ci95 or self.prediction95
 
     @property
     def name(self) -> str:
@@ -51,6 +69,7 @@ def candidates(
     found = _one_of(found, "baseline", baseline)
     chosen: dict[tuple[str, str, str], Candidate] = {}
     for row in found:
+        gain = float(row["gain"])
         low, high = _number(row.get("gain_low")), _number(row.get("gain_high"))
         method = row.get("method")
         candidate = Candidate(
@@ -59,7 +78,7 @@ def candidates(
             format=str(row["format"]),
             method=None if method is None else str(method),
             bits=_number(row.get("format_bits")),
-            gain=float(row["gain"]),
+            gain=gain,
             ci95=None if low is None or high is None else (low, high),
             row=row,
         )
@@ -67,7 +86,7 @@ def candidates(
         before = chosen.setdefault(key, candidate)
         if before.gain != candidate.gain:
             raise LawError(
-                f"{candidate.name} has two gains, {before.gain:.6g} and {candidate.gain:.6g}: "
+                f"{candidate.name} has two gains, {before.gain} and {candidate.gain}: "
                 "the store holds it under several settings. Select one study, or one setting, first."
             )
     return list(chosen.values())

@@ -42,7 +42,7 @@ def points_from_gains(rows: Sequence[Mapping[str, Any]], *, text: str | None = N
     found = []
     for c in candidates(rows, text=text):
         size, bits = c.row.get("stored_bits"), c.bits
-        if size is None or bits is None:
+        if size is None or bits is None or c.gain is None:
             continue
         found.append(
             Point(

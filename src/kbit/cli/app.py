@@ -23,7 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "compare": ("kbit.cli.compare:compare", "How far generated text is from human text."),
     "fit": ("kbit.cli.fit:fit", "Fit a scaling law, with intervals and a held-out test."),
     "frontier": ("kbit.cli.frontier:frontier", "Which (model, format) is best at each size."),
-    "advise": ("kbit.cli.advise:advise", "What to run in a given memory."),
+    "advise": ("kbit.cli.advise:advise", "What to run in a given memory, or to train with a budget."),
     "report": ("kbit.cli.report:report", "One self-contained page from a store."),
     "corpus": ("kbit.cli.corpus:corpus", "Prepare text: read, deduplicate, split."),
     "ngram": ("kbit.cli.ngram:ngram", "Fit an n-gram to a text, save it, export it as ARPA."),

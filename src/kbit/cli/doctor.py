@@ -26,7 +26,6 @@ _FLAGS: tuple[str, ...] = (
 _FLAGS += ("avx512vbmi", "avx512_vbmi2", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "sve")
 _PACKAGES = ("kbit", "torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "sqlalchemy")
 _OPTIONAL = ("accelerate", "lm_eval", "peft", "pyarrow", "ray", "triton")
-_READ_BYTES = 256 << 20
 _UNPACK_CODES = 1 << 22
 _REPEATS = 8
 
@@ -49,6 +48,7 @@ def examine() -> dict[str, Any]:
     import torch
 
     from kbit import _core
+    from kbit.advise.bandwidth import read_bandwidth
     from kbit.errors import UsageError
 
     try:
@@ -62,7 +62,7 @@ def examine() -> dict[str, Any]:
         "threads": {"torch": threads, "core": threads},
         "memory": _memory(),
         "gpu": _gpu(),
-        "read_gb_per_s": {str(n): _read_bandwidth(n) for n in sorted({1, threads})},
+        "read_gb_per_s": {str(n): read_bandwidth(n) for n in sorted({1, threads})},
         "unpack": _unpack_speeds(threads),
         "products": _products(threads),
         "kernels": _kernels(),
@@ -112,19 +112,6 @@ def _gpu() -> dict[str, Any]:
         return {"present": False, "name": None, "memory_gib": None}
     properties = torch.cuda.get_device_properties(0)
     return {"present": True, "name": properties.name, "memory_gib": properties.total_memory / 2**30}
-
-
-def _read_bandwidth(threads: int) -> float:
-    """GB/s at which memory is read by a sum, median of five passes over a quarter of a GiB."""
-    import torch
-
-    before = torch.get_num_threads()
-    values = torch.ones(_READ_BYTES // 8, dtype=torch.int64)
-    torch.set_num_threads(threads)
-    try:
-        return _READ_BYTES / _median_seconds(values.sum) / 1e9
-    finally:
-        torch.set_num_threads(before)
 
 
 def _unpack_speeds(threads: int) -> list[dict[str, Any]]:

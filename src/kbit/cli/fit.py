@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from kbit.cli.output import JsonFlag, emit
-from kbit.cli.rows import Columns, DataFile, StoreUrl, StudyName, TextName, Where, pairs, table_from
+from kbit.cli.rows import (
+    Columns,
+    DataFile,
+    StoreUrl,
+    StudyName,
+    TextName,
+    Where,
+    pairs,
+    saved_fit,
+    table_from,
+)
 from kbit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -76,7 +86,7 @@ def fit(
         raise UsageError(f"--seed is {seed}; give 0 or more.")
     if load is not None:
         _only(load, law=law, data=data, store=store, compare=compare, save=save, picture=picture)
-        return _emit(_loaded(load), at=at, json=json)
+        return _emit(saved_fit(load), at=at, json=json)
     if law is None:
         raise UsageError("say which law: --law NAME (`kbit ls laws` lists them), or --load a saved fit.")
     roles = pairs(column, option="--column")
@@ -158,16 +168,6 @@ def _compared(
     from kbit.laws.compare import compare
 
     return [row.to_dict() for row in compare([law, *others], rows, **(options | {"resamples": 200}))]
-
-
-def _loaded(path: Path) -> "Fit":
-    from kbit.laws import from_json
-
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read as a saved fit: {error}.") from error
-    return from_json(text)
 
 
 def _only(load: Path, **others: Any) -> None:

@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from kbit.errors import UsageError
+
+if TYPE_CHECKING:
+    from kbit.laws import Fit
 
 Columns = Annotated[
     list[str] | None,
@@ -81,3 +84,19 @@ def table_from(
     chosen = select(columns, pairs(where, option="--where"))
     names = list(chosen)
     return [dict(zip(names, values, strict=True)) for values in zip(*chosen.values(), strict=True)]
+
+
+def saved_fit(path: Path) -> "Fit":
+    """A fit that `kbit fit --save` wrote.
+
+    Raises:
+        UsageError: the file cannot be read.
+        LawError: it holds no fit, or one of another version.
+    """
+    from kbit.laws import from_json
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read as a saved fit: {error}.") from error
+    return from_json(text)

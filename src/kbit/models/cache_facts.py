@@ -24,9 +24,9 @@ def cache_facts(config: Mapping[str, Any]) -> dict[str, int | None]:
         config: the content of `config.json`; a `text_config` inside it is used where there is one.
 
     Returns:
-        `layers`, `kv_heads`, `head_dim`, `hidden_size`, `intermediate_size`, `vocab_size`, `max_context`
-        (tokens), `sliding_window` (tokens, of the layers that have one), `sliding_layers` (how many those
-        are) and `shared_kv_layers` (layers that reuse the cache of another).
+        `layers`, `heads`, `kv_heads`, `head_dim`, `hidden_size`, `intermediate_size`, `vocab_size`,
+        `max_context` (tokens), `sliding_window` (tokens, of the layers that have one), `sliding_layers`
+        (how many those are) and `shared_kv_layers` (layers that reuse the cache of another).
 
     >>> facts = cache_facts({"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 64,
     ...                      "num_key_value_heads": 2, "vocab_size": 512, "max_position_embeddings": 128})
@@ -49,6 +49,7 @@ def cache_facts(config: Mapping[str, Any]) -> dict[str, int | None]:
     window, sliding = _sliding(source, found["layers"])
     return {
         "layers": found["layers"],
+        "heads": heads,
         "kv_heads": kv_heads,
         "head_dim": head_dim,
         "hidden_size": hidden,

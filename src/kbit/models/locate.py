@@ -35,12 +35,36 @@ def locate(path_or_id: str | Path) -> Path:
     return _download(text)
 
 
-def _download(hub_id: str) -> Path:
-    from huggingface_hub import snapshot_download
+def locate_config(path_or_id: str | Path) -> Path:
+    """The config file of a model; of a hub id only `config.json` is downloaded, no weight.
+
+    Args:
+        path_or_id: a folder, a JSON file, or a hub id (`owner/name[@revision]`).
+
+    Raises:
+        ModelError: none of these.
+    """
+    given = Path(path_or_id).expanduser()
+    if given.is_dir():
+        return given / "config.json"
+    text = str(path_or_id)
+    if given.is_file():
+        if given.suffix != ".json":
+            raise ModelError(f"{text}: is no JSON file. Give a model's config.json, its folder, or a hub id.")
+        return given
+    if isinstance(path_or_id, Path) or given.suffix == ".json" or not _HUB_ID.fullmatch(text):
+        raise ModelError(f"{text}: no such file or folder. Give a config.json, a model folder, or a hub id.")
+    return _download(text, file="config.json")
+
+
+def _download(hub_id: str, *, file: str | None = None) -> Path:
+    from huggingface_hub import hf_hub_download, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     name, _, revision = hub_id.partition("@")
     try:
+        if file is not None:
+            return Path(hf_hub_download(name, file, revision=revision or None))
         return Path(snapshot_download(name, revision=revision or None, allow_patterns=list(HUB_PATTERNS)))
     except RepositoryNotFoundError as error:
         raise ModelError(

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from kbit.advise import Advice
-from kbit.advise.advice import readable
+from kbit.advise.reasons import readable
 from kbit.report.headline import Headline
 from kbit.report.html import Html, join, tag
 from kbit.report.palette import step_of

@@ -9,6 +9,7 @@ from kbit.errors import StoreError
 # Columns of an exported row that tell how much memory a model needs while it generates.
 ARCHITECTURE = (
     "layers",
+    "heads",
     "kv_heads",
     "head_dim",
     "hidden_size",

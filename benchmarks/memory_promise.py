@@ -1,0 +1,222 @@
+"""Memory that `kbit advise` promises, beside resident memory measured: models, formats, contexts.
+
+    python benchmarks/memory_promise.py [--model FOLDER …] [--formats …] [--contexts …] [--json FILE]
+
+Each figure comes from a process of its own, forked from one that has imported the libraries. It loads the
+model and runs it once at the same context, which brings in what the libraries compile and keep for these
+shapes (oneDNN keeps about 4 MiB, of any model). That copy stays and freed memory is given back: this is the
+*baseline*, the interpreter's own share, which `advise` does not count. Then a second copy of the model is
+loaded, freed memory is given back again, and it generates until its context is full, twice. Resident memory is read at every PyTorch operation.
+*Measured* is the largest reading less the baseline: all that one more model costs, with its Python objects.
+
+glibc gives a freed block back at once when it is larger than 32 MiB, as those of models in use are, and keeps
+smaller ones for later, so a small model's process holds more than it uses. MALLOC_MMAP_THRESHOLD_=16384 makes
+it treat blocks of 16 KiB as it treats large ones: that is *measured* and its *ratio*. With glibc's setting
+(*own*, its *ratio*) what is held for later is in the figure; *process* is baseline and promise together over
+the largest reading of the whole process, in that setting.
+"""
+
+import argparse
+import ctypes
+import gc
+import json
+import multiprocessing
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+FORMATS = ("bf16", "int8:b64", "nf4:b64", "nf2:b64")
+CONTEXTS = (128, 512)
+NEW_TOKENS = 2
+SMALL_BLOCKS = {"MALLOC_MMAP_THRESHOLD_": "16384"}
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process now, page by page; counters such as VmRSS lag by up to half a MiB."""
+    text = Path("/proc/self/smaps_rollup").read_text()
+    return 1024 * int(re.search(r"^Rss:\s+(\d+)", text, re.M)[1])
+
+
+def run(model, context: int) -> None:
+    """Fill the context: a long prompt and a few new tokens."""
+    import torch
+
+    ids = torch.arange(context - NEW_TOKENS)[None] % model.config.vocab_size
+    with torch.inference_mode():
+        model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=NEW_TOKENS,
+            min_new_tokens=NEW_TOKENS,
+            do_sample=False,
+            pad_token_id=0,
+        )
+
+
+def give_back() -> None:
+    """Return freed memory to the system, as far as glibc can."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+
+
+def added(folder: str, context: int) -> dict[str, int]:
+    """The resident bytes that a second copy of a model adds, at most, and those there were before."""
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    from kbit.models import load
+
+    class Watch(TorchDispatchMode):
+        most = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            result = func(*args, **(kwargs or {}))
+            self.most = max(self.most, resident_bytes())
+            return result
+
+    torch.set_num_threads(1)
+    first = load(folder)
+    with Watch():
+        run(first, context)
+    give_back()
+    before = resident_bytes()
+    second = load(folder)
+    give_back()
+    loaded = resident_bytes() - before
+    with Watch() as watch:
+        for _ in range(2):  # a mapped file comes into memory as it is read: all of it is after one run
+            run(second, context)
+    return {"added": max(loaded, watch.most - before), "loaded": loaded, "baseline": before}
+
+
+def work(jobs: list[list]) -> None:
+    """Measure each job in a fork of this process, which has the libraries; a JSON line for each."""
+    import kbit.hf
+    import kbit.models  # noqa: F401
+
+    fork = multiprocessing.get_context("fork")
+    for folder, context in jobs:
+        mine, its = fork.Pipe(duplex=False)
+        child = fork.Process(target=lambda f, c, out: out.send(added(f, c)), args=(folder, context, its))
+        child.start()
+        its.close()
+        print(json.dumps(mine.recv()), flush=True)
+        child.join()
+
+
+def measure(jobs: list[tuple[str, int]], environment: dict[str, str]) -> list[dict[str, int]]:
+    """A measurement for each (folder, context)."""
+    done = subprocess.run(
+        [sys.executable, __file__, "--work", json.dumps(jobs)],
+        stdout=subprocess.PIPE, text=True, check=True, env=os.environ | environment,
+    )  # fmt: skip
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+def promised(folder: Path, fmt: str, context: int):
+    """What `kbit advise` says of the folder."""
+    from kbit.advise import memory_of
+    from kbit.models import cache_facts, open_model, stored_bits
+
+    facts = cache_facts(open_model(folder).config)
+    return memory_of({**facts, "format": fmt, "stored_bits": stored_bits(folder).whole}, context=context)
+
+
+HEAD = (
+    *("model", "format", "context", "weights", "cache", "working", "promised", "measured", "spread", "ratio"),
+    *("own", "ratio", "baseline", "process"),
+)
+
+
+def table_of(model: Path, options: argparse.Namespace, place: Path) -> list[dict]:
+    """Rows of one model: every format and context."""
+    from kbit.quantize import quantize_model
+
+    folders = {}
+    for fmt in options.formats:
+        folders[fmt] = place / f"{model.name}-{fmt.replace(':', '-')}"
+        quantize_model(model, folders[fmt], format=fmt)
+    cases = [(fmt, context) for fmt in options.formats for context in options.contexts]
+    jobs = [(str(folders[fmt]), context) for fmt, context in cases]
+    repeats = [measure(jobs, SMALL_BLOCKS) for _ in range(options.repeats)]
+    plain = measure(jobs, {})
+    rows = []
+    for i, (fmt, context) in enumerate(cases):
+        memory = promised(folders[fmt], fmt, context)
+        found = sorted(r[i]["added"] for r in repeats)
+        rows.append(
+            {
+                "model": model.name,
+                "format": fmt,
+                "context": context,
+                "weights_bytes": memory.weights_bytes,
+                "kv_bytes": memory.kv_bytes,
+                "working_bytes": memory.working_bytes,
+                "promised_bytes": memory.total_bytes,
+                "measured_bytes": found,
+                "ratio": memory.total_bytes / median(found),
+                "loaded_bytes": [r[i]["loaded"] for r in repeats],
+                "own_bytes": plain[i]["added"],
+                "own_ratio": memory.total_bytes / plain[i]["added"],
+                "baseline_bytes": plain[i]["baseline"],
+                "process_ratio": (plain[i]["baseline"] + memory.total_bytes)
+                / (plain[i]["baseline"] + plain[i]["added"]),
+            }
+        )
+    return rows
+
+
+def line(row: dict) -> str:
+    """A row of the table, in KiB."""
+    found = row["measured_bytes"]
+    kib = [row["weights_bytes"], row["kv_bytes"], row["working_bytes"], row["promised_bytes"], median(found),
+           found[-1] - found[0]]  # fmt: skip
+    cells = [row["model"], row["format"], str(row["context"]), *(f"{b / 1024:.0f}" for b in kib)]
+    cells += [f"{row['ratio']:.3f}", f"{row['own_bytes'] / 1024:.0f}", f"{row['own_ratio']:.3f}"]
+    cells += [f"{row['baseline_bytes'] / 1024:.0f}", f"{row['process_ratio']:.3f}"]
+    return "| " + " | ".join(cells) + " |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--model", nargs="*", help="model folders; by default the shipped ladder")
+    parser.add_argument("--formats", nargs="*", default=list(FORMATS))
+    parser.add_argument("--contexts", nargs="*", type=int, default=list(CONTEXTS))
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--work", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.work:
+        work(json.loads(options.work))
+        return
+
+    import kbit.ladder
+
+    rows: list[dict] = []
+    started = time.monotonic()
+    print("| " + " | ".join(HEAD) + " |\n" + "|---" * len(HEAD) + "|", flush=True)
+    with tempfile.TemporaryDirectory() as place:
+        for model in options.model or kbit.ladder.rungs():
+            for row in table_of(Path(model), options, Path(place)):
+                rows.append(row)
+                print(line(row), flush=True)
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=1))
+    print(f"\nKiB. {time.monotonic() - started:.0f} s.")
+    for name, key in (
+        ("blocks given back", "ratio"),
+        ("glibc's own", "own_ratio"),
+        ("whole process", "process_ratio"),
+    ):
+        ratios = [r[key] for r in rows]
+        within = sum(0.9 <= r <= 1.1 for r in ratios)
+        print(f"{name}: {within} of {len(rows)} within 10%; {min(ratios):.3f} to {max(ratios):.3f}.")
+
+
+if __name__ == "__main__":
+    main()
