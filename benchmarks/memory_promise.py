@@ -6,8 +6,9 @@ Each figure comes from a process of its own, forked from one that has imported t
 model and runs it once at the same context, which brings in what the libraries compile and keep for these
 shapes (oneDNN keeps about 4 MiB, of any model). That copy stays and freed memory is given back: this is the
 *baseline*, the interpreter's own share, which `advise` does not count. Then a second copy of the model is
-loaded, freed memory is given back again, and it generates until its context is full, twice. Resident memory is read at every PyTorch operation.
-*Measured* is the largest reading less the baseline: all that one more model costs, with its Python objects.
+loaded, freed memory is given back again, and it generates until its context is full, twice. Resident memory
+is read at every PyTorch operation. *Measured* is the largest reading less the baseline: all that one more
+model costs, with its Python objects.
 
 glibc gives a freed block back at once when it is larger than 32 MiB, as those of models in use are, and keeps
 smaller ones for later, so a small model's process holds more than it uses. MALLOC_MMAP_THRESHOLD_=16384 makes
