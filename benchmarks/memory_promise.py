@@ -206,8 +206,8 @@ def main() -> None:
             for row in table_of(Path(model), options, Path(place)):
                 rows.append(row)
                 print(line(row), flush=True)
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=1))
+            if options.json:
+                options.json.write_text(json.dumps(rows, indent=1))
     print(f"\nKiB. {time.monotonic() - started:.0f} s.")
     for name, key in (
         ("blocks given back", "ratio"),

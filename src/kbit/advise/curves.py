@@ -10,7 +10,7 @@ from kbit.laws.dual import Array
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Point:
-    """One measured (model, format): its size, its value, and its 95% interval where it is known."""
+    """One measured (model, format): its size, its value, and where known its 95% interval and parameters."""
 
     family: str
     model: str
@@ -18,6 +18,7 @@ class Point:
     stored_bits: float
     value: float
     ci95: tuple[float, float] | None = None
+    params: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from kbit.advise.curves import Curve, Point, crossing, curves_of
+from kbit.advise.worth import BitWorth, worth_of_bits
 from kbit.errors import LawError, UsageError
 
 GRID = 41
@@ -15,20 +16,29 @@ LEAST = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """One size at which curves were compared. `tie` is None where intervals are missing."""
+    """One size at which curves were compared.
+
+    Attributes:
+        ci95, runner_up_ci95: interpolated between the points' own; None where those are missing.
+        tie: the two intervals overlap; None where one is missing.
+        tied: every k whose interval overlaps that of the best.
+    """
 
     stored_bits: float
     best: str
     value: float
+    ci95: tuple[float, float] | None
     runner_up: str
     runner_up_value: float
+    runner_up_ci95: tuple[float, float] | None
     compared: int
     tie: bool | None
+    tied: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Crossover:
-    """The size from which on `after` is better than `before`; `worth` says what it stands for in words."""
+    """The size from which on `after` is better than `before`, where their curves cross."""
 
     before: str
     after: str
@@ -37,13 +47,14 @@ class Crossover:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FamilyFrontier:
-    """What the comparisons of one family say."""
+    """What the comparisons of one family say; `bit_worth` what one more bit is worth in parameters."""
 
     comparisons: int
     wins: dict[str, int]
     ties: int
     crossovers: tuple[Crossover, ...]
     points: tuple[Comparison, ...]
+    bit_worth: tuple[BitWorth, ...]
     note: str | None
 
 
@@ -111,6 +122,9 @@ def frontier(
         assumptions=(
             "Curves are interpolated linearly in the logarithm of stored bits, "
             f"on a grid of {grid} sizes over each family.",
+            "Intervals are those of the points, interpolated with them; two k tie where theirs overlap, "
+            "which is cautious where both were measured on the same items.",
+            "What a bit is worth is read off the curves against parameters, at values that both k reach.",
             f"A size counts where at least {least} curves have values on both sides of it; "
             "nothing is extrapolated.",
         ),
@@ -153,17 +167,21 @@ def _family(points: list[Point], *, grid: int, least: int, higher_is_better: boo
             continue
         ranked = sorted(here, key=lambda c: -c.at(float(at)))
         best, second = ranked[0], ranked[1]
-        low_best, high_second = best.interval(float(at))[0], second.interval(float(at))[1]
-        tie = None if np.isnan(low_best) or np.isnan(high_second) else bool(high_second >= low_best)
+        ends = [c.interval(float(at)) for c in ranked]
+        tied = tuple(c.label for c, own in zip(ranked, ends, strict=True) if own[1] >= ends[0][0])
+        unknown = np.isnan(ends[0][0]) or np.isnan(ends[1][1])
         compared.append(
             Comparison(
                 stored_bits=float(np.exp(at)),
                 best=best.label,
                 value=sign * best.at(float(at)),
+                ci95=_ends(ends[0], sign),
                 runner_up=second.label,
                 runner_up_value=sign * second.at(float(at)),
+                runner_up_ci95=_ends(ends[1], sign),
                 compared=len(here),
-                tie=tie,
+                tie=None if unknown else ends[1][1] >= ends[0][0],
+                tied=tied,
             )
         )
         if last is not None and last[1].label != best.label:
@@ -186,5 +204,13 @@ def _family(points: list[Point], *, grid: int, least: int, higher_is_better: boo
         ties=sum(c.tie is True for c in compared),
         crossovers=tuple(crossovers),
         points=tuple(compared),
+        bit_worth=worth_of_bits(points),
         note=note,
     )
+
+
+def _ends(ends: tuple[float, float], sign: float) -> tuple[float, float] | None:
+    """An interval in the direction it was given in; None where it is not known."""
+    if np.isnan(ends[0]) or np.isnan(ends[1]):
+        return None
+    return ends if sign > 0 else (-ends[1], -ends[0])

@@ -8,7 +8,7 @@ import numpy as np
 
 from kbit.advise.choose import candidates
 from kbit.advise.curves import Point
-from kbit.errors import LawError, did_you_mean
+from kbit.errors import LawError, UsageError, did_you_mean
 from kbit.laws.table import FALLING, RESPONSES, RISING, as_columns, level_name, numbers
 
 SCALE_BITS = 16
@@ -52,6 +52,7 @@ def points_from_gains(rows: Sequence[Mapping[str, Any]], *, text: str | None = N
                 stored_bits=float(size),
                 value=c.gain,
                 ci95=c.ci95,
+                params=_positive(c.row.get("parameters")),
             )
         )
     if not found:
@@ -65,6 +66,7 @@ def points_from_table(
     columns: Mapping[str, str] | None = None,
     better: Literal["higher", "lower"] | None = None,
     block: int | None = None,
+    items: int | None = None,
 ) -> Points:
     """Points of any table: sizes as `stored_bits`, or as parameters times effective bits.
 
@@ -77,10 +79,14 @@ def points_from_table(
         better: which values are better; by default from the response's role, else from its rank correlation
             with size.
         block: weights that share a scale, where no column says it; None counts no scales.
+        items: how many questions each accuracy counts: gives Wilson's 95% intervals to rows without.
 
     Raises:
-        LawError: a role or column that is not there, or no usable row.
+        LawError: a role or column that is not there, no usable row, or a value that is no accuracy.
+        UsageError: `items` is not positive.
     """
+    if items is not None and items < 1:
+        raise UsageError(f"an accuracy counts at least 1 item, got {items}.")
     source = as_columns(list(rows))
     roles = _roles(columns or {}, source)
     response = next((r for r in RESPONSES if r in roles), None)
@@ -100,11 +106,15 @@ def points_from_table(
     low = numbers(source[roles["low"]], roles["low"]) if "low" in roles else None
     high = numbers(source[roles["high"]], roles["high"]) if "high" in roles else None
     family, model = roles.get("family"), roles.get("model")
+    params = numbers(source[roles["params"]], roles["params"]) if "params" in roles else None
+    wilson = None if items is None else _wilson(values, keep, items)
     points = []
     for i in np.flatnonzero(keep):
         ends = None
         if low is not None and high is not None and np.isfinite(low[i]) and np.isfinite(high[i]):
             ends = (float(low[i]), float(high[i]))
+        elif wilson is not None:
+            ends = (float(wilson[0][i]), float(wilson[1][i]))
         points.append(
             Point(
                 family=str(source[family][i]) if family else "all models",
@@ -113,8 +123,11 @@ def points_from_table(
                 stored_bits=float(sizes[i]),
                 value=float(values[i]),
                 ci95=ends,
+                params=None if params is None else _positive(params[i]),
             )
         )
+    if items is not None:
+        notes.append(f"Intervals are Wilson's, for accuracies that count {items} items.")
     if not keep.all():
         notes.append(f"{int((~keep).sum())} rows with missing values were left out.")
     up = _higher_is_better(response, better, sizes[keep], values[keep])
@@ -174,3 +187,22 @@ def _higher_is_better(response: str, better: str | None, sizes: Any, values: Any
         return False
     ranks = np.argsort(np.argsort(sizes)), np.argsort(np.argsort(values))
     return bool(np.cov(*ranks)[0, 1] >= 0)
+
+
+def _positive(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if 0 < number < np.inf else None
+
+
+def _wilson(values: Any, keep: Any, items: int) -> tuple[Any, Any]:
+    """Ends of Wilson's 95% interval (1927, J. Am. Stat. Assoc. 22) of shares, or of percent above 1."""
+    whole = 100.0 if np.nanmax(values[keep]) > 1.0 else 1.0
+    if np.nanmin(values[keep]) < 0.0 or np.nanmax(values[keep]) > whole:
+        raise LawError("a number of items gives intervals to accuracies: shares of 0 to 1, or percent.")
+    share, z = values / whole, 1.959963984540054
+    middle = (share + z * z / (2 * items)) / (1 + z * z / items)
+    half = z / (1 + z * z / items) * np.sqrt(share * (1 - share) / items + z * z / (4 * items * items))
+    return whole * (middle - half), whole * (middle + half)
