@@ -22,6 +22,7 @@ using Parallel = void (*)(void (*)(void *), void *, unsigned threads, unsigned f
 struct Runtime {
     std::string file;
     Parallel parallel = nullptr;
+    int (*index)() = nullptr, (*count)() = nullptr;
 };
 
 #if defined(__linux__)
@@ -47,6 +48,8 @@ Runtime find() {
     // RTLD_NOLOAD: a handle of what is there; never a second runtime.
     if (void *handle = dlopen(found.file.c_str(), RTLD_LAZY | RTLD_NOLOAD)) {
         found.parallel = reinterpret_cast<Parallel>(dlsym(handle, "GOMP_parallel"));
+        found.index = reinterpret_cast<int (*)()>(dlsym(handle, "omp_get_thread_num"));
+        found.count = reinterpret_cast<int (*)()>(dlsym(handle, "omp_get_num_threads"));
     }
     // An OpenMP runtime's threads do not live on in a forked child, and it does not notice.
     pthread_atfork(nullptr, nullptr, [] { forked.store(true); });
@@ -83,6 +86,17 @@ void openmp_for(size_t count, int threads, const std::function<void(size_t)> &bo
         return;
     }
     parallel_for(count, threads, body);
+}
+
+bool openmp_together(int threads, const std::function<void(int, int)> &body) {
+    const Runtime &found = runtime();
+    if (found.parallel == nullptr || found.index == nullptr || found.count == nullptr || forked) return false;
+    found.parallel(
+        [](void *data) {
+            (*static_cast<const std::function<void(int, int)> *>(data))(runtime().index(), runtime().count());
+        },
+        const_cast<std::function<void(int, int)> *>(&body), static_cast<unsigned>(threads), 0);
+    return true;
 }
 
 const char *openmp_runtime() { return runtime().parallel != nullptr ? runtime().file.c_str() : ""; }

@@ -11,6 +11,10 @@ namespace kbit {
 // next one. Elsewhere, and in a child of a fork, it is parallel_for.
 void openmp_for(size_t count, int threads, const std::function<void(size_t)> &body);
 
+// Calls body(index, count) on `count` of those threads at once, count at most `threads`: they may wait for each
+// other. False, and nothing done, where there is no such runtime or it is a child of a fork.
+bool openmp_together(int threads, const std::function<void(int, int)> &body);
+
 // The file of that runtime, or "" where there is none.
 const char *openmp_runtime();
 

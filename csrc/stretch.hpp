@@ -15,13 +15,15 @@ class RowSource {
   public:
     // `wide` may be null; it is used where the weight's blocks, table and scales allow.
     RowSource(const Ops &ops, const RowDecoder *wide, const Prepared &weight);
+    // A dense weight in bfloat16, for what reads either.
+    RowSource(const Ops &ops, const uint16_t *dense, int64_t rows, int64_t cols);
     // Weights [start, start + n) of a row. `start` is a multiple of 64. Nothing is written beyond n.
     void decode(int64_t row, int64_t start, int64_t n, float *out) const { in_steps(row, start, n, out); }
     void decode(int64_t row, int64_t start, int64_t n, uint16_t *bfloat16) const {
         in_steps(row, start, n, bfloat16);
     }
-    int64_t rows() const { return weight_.rows; }
-    int64_t cols() const { return weight_.cols; }
+    int64_t rows() const { return rows_; }
+    int64_t cols() const { return cols_; }
 
   private:
     template <class Out>
@@ -32,7 +34,9 @@ class RowSource {
     void general(int64_t row, int64_t start, int64_t n, float *out) const;
 
     const Ops &ops_;
-    const Prepared &weight_;
+    const Prepared *weight_;  // null of a dense one
+    const uint16_t *dense_ = nullptr;
+    int64_t rows_, cols_;
     const RowDecoder *wide_;  // null where the general decoder is needed
     int64_t block_;           // weights in a block, at least a row where one block is the row
     BytePlanes planes_;

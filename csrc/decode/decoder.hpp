@@ -2,21 +2,15 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <string>
 #include <vector>
 
-#include "../product.hpp"
+#include "cache.hpp"
+#include "linear.hpp"
 #include "math.hpp"
 
 namespace kbit {
-
-// A weight [rows, cols] as it is stored; exactly one of the three is set. Memory is the caller's.
-struct Linear {
-    const Prepared *packed = nullptr;
-    const uint16_t *bf16 = nullptr;
-    const float *f32 = nullptr;
-    int64_t rows = 0, cols = 0;
-    const float *bias = nullptr;  // [rows] or null
-};
 
 struct Layer {
     Linear q, k, v, o, gate, up, down;
@@ -30,61 +24,60 @@ struct Shape {
     float eps, scale;  // of the norms; of attention's scores
 };
 
-// Keys and values of `slots` texts, up to `room` tokens each, in 32, 16 or 8 bits.
-class Cache {
+// 64-byte aligned memory that only grows.
+class Room {
   public:
-    Cache(int64_t layers, int64_t key_heads, int64_t head_width, int64_t slots, int64_t room, int bits);
-    int64_t room() const { return room_; }
-    int64_t slots() const { return slots_; }
-    int bits() const { return bits_; }
-    size_t bytes() const;
-    // Where the tokens of one layer, slot and head begin, in values of head_width.
-    int64_t at(int64_t layer, int64_t slot, int64_t head) const;
-    void write(const Math &math, int64_t layer, int64_t slot, int64_t head, int64_t place, const float *key,
-               const float *value);
-    const uint16_t *keys16(int64_t at) const { return keys16_.data() + at * head_width_; }
-    const uint16_t *values16(int64_t at) const { return values16_.data() + at * head_width_; }
-    const float *keys32(int64_t at) const { return keys32_.data() + at * head_width_; }
-    const float *values32(int64_t at) const { return values32_.data() + at * head_width_; }
-    const int8_t *keys8(int64_t at) const { return keys8_.data() + at * head_width_; }
-    const int8_t *values8(int64_t at) const { return values8_.data() + at * head_width_; }
-    const float *key_scales(int64_t at) const { return key_scales_.data() + at; }
-    const float *value_scales(int64_t at) const { return value_scales_.data() + at; }
+    char *of(size_t bytes);
 
   private:
-    int64_t key_heads_, head_width_, slots_, room_;
-    int bits_;
-    std::vector<float> keys32_, values32_;
-    std::vector<uint16_t> keys16_, values16_;
-    std::vector<int8_t> keys8_, values8_;
-    std::vector<float> key_scales_, value_scales_;
+    struct Free {
+        void operator()(void *memory) const;
+    };
+    std::unique_ptr<void, Free> memory_;
+    size_t size_ = 0;
 };
 
 class Decoder {
   public:
     Decoder(const Shape &shape, Numerics numerics, const std::string &path);
+    Decoder(const Decoder &) = delete;
+    Decoder &operator=(const Decoder &) = delete;
 
     std::vector<Layer> layers;
     Linear embedding, head;
     const float *norm = nullptr;
 
-    // Reads n tokens: token i is number places[i] of text slots[i]; tokens of one text come in order, and all before
-    // them are in the cache. cos and sin: [places, head_width]. logits [n, vocabulary], of token i where wanted[i] is
-    // nonzero; others are left as they were.
+    // Reads n tokens, at most kMostInputs: token i is number places[i] of text slots[i]; tokens of one text come in
+    // order, and all before them are in the cache. cos and sin: [places, head_width]. logits [n, vocabulary], of
+    // token i where wanted[i] is nonzero; others are left as they were.
     void step(Cache &cache, const int64_t *tokens, const int64_t *slots, const int64_t *places,
               const uint8_t *wanted, int n, const float *cos, const float *sin, float *logits, int threads);
 
+    // Whether `read` runs: products of many rows on tiles, for all weights of the layers.
+    bool reads() const;
+    // Reads n tokens of one text, from place `start` on: each weight is decoded once for all of them. logits
+    // [vocabulary] of the last, or null.
+    void read(Cache &cache, const int64_t *tokens, int64_t slot, int64_t start, int64_t n, const float *cos,
+              const float *sin, float *logits, int threads);
+
   private:
-    void multiply(const Linear &weight, const float *x, int n, float *y, int threads) const;
+    size_t prepare(int n);
     void embed(int64_t token, float *out) const;
-    void attend(const Layer &layer, int64_t number, const Cache &cache, const int64_t *slots,
-                const int64_t *places, int n, const float *q, float *out, int threads);
+    void rotate_head(const float *norm, const float *cos, const float *sin, float *at) const;
+    void attend(const Layer &layer, int64_t number, const Cache &cache, int64_t slot, int64_t place, int64_t head,
+                const float *q, float *scores, float *out) const;
+    void attend_block(const Layer &layer, int64_t key_head, int64_t start, int64_t first, int64_t count, int64_t base,
+                      int64_t tiles, const float *keys, const float *values, const float *q, float *room,
+                      uint16_t *out) const;
+    void last_logits(const float *x, float *logits, int threads);
 
     Shape shape_;
     Numerics numerics_;
     std::string path_;
     const Math &math_;
-    std::vector<float> x_, y_, q_, k_, v_, mixed_, gate_, up_, scores_;
+    std::vector<float> x_, q_, k_, v_, mixed_, gate_, up_, out_;
+    std::vector<size_t> prepared_;  // by rows of activations: bytes of their arrangements, 0 where not known yet
+    std::vector<Room> rooms_;       // of each thread
 };
 
 }  // namespace kbit

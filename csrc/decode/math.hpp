@@ -6,6 +6,8 @@
 
 namespace kbit {
 
+constexpr int kBlock = 8;
+
 struct Math {
     const char *name;
     // out = weight * x / sqrt(mean(x^2) + eps)
@@ -31,6 +33,18 @@ struct Math {
     void (*mix_bf16)(const float *weights, const uint16_t *values, int64_t n, int64_t count, float *out);
     void (*mix_f32)(const float *weights, const float *values, int64_t n, int64_t count, float *out);
     void (*mix_q8)(const float *weights, const int8_t *values, const float *scales, int64_t n, int64_t count, float *out);
+    // Attention of kBlock queries at once. keys: tiles of 16, value d of key t at [16 * d + t]; scores [kBlock, stride].
+    void (*block_scores)(const float *q, int64_t q_stride, const float *keys, int64_t n, int64_t tiles, float scale,
+                         float *scores, int64_t stride);
+    // out [kBlock, padded] = weights [kBlock, stride] times values [count, padded], padded a multiple of 16.
+    void (*block_mix)(const float *weights, int64_t stride, const float *values, int64_t padded, int64_t count,
+                      float *out);
+    // gate = silu(gate) * up in bfloat16; rms_norm into bfloat16.
+    void (*gated_bf16)(uint16_t *gate, const uint16_t *up, int64_t n);
+    void (*norm_bf16)(const float *x, const float *weight, int64_t n, float eps, uint16_t *out);
+    void (*from_bf16)(const uint16_t *in, int64_t n, float *out);
+    // x += y
+    void (*add_bf16)(float *x, const uint16_t *y, int64_t n);
     void (*to_bf16)(const float *in, int64_t n, uint16_t *out);
     // Symmetric 8 bits; returns the scale.
     float (*to_q8)(const float *in, int64_t n, int8_t *out);

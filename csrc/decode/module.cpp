@@ -79,9 +79,23 @@ void step(Decoder &decoder, Cache &cache, Numbers tokens, Numbers slots, Numbers
         check(places.data()[i] >= 0 && places.data()[i] < std::min(cache.room(), positions),
               "place " + text(places.data()[i]) + " is beyond the cache");
     }
+    check(n <= kMostInputs, "a step takes at most " + text(kMostInputs) + " tokens");
     nb::gil_scoped_release release;
     decoder.step(cache, tokens.data(), slots.data(), places.data(), wanted.data(), static_cast<int>(n), floats(cos),
                  floats(sin), reinterpret_cast<float *>(logits), threads);
+}
+
+void read(Decoder &decoder, Cache &cache, Numbers tokens, int64_t slot, int64_t start, uintptr_t cos, uintptr_t sin,
+          int64_t positions, uintptr_t logits, int threads) {
+    const auto n = static_cast<int64_t>(tokens.shape(0));
+    check(decoder.reads(), "this decoder has no products of many rows: step by step");
+    check(slot >= 0 && slot < cache.slots(), "no slot " + text(slot));
+    check(n > 0 && start >= 0 && start + n <= std::min(cache.room(), positions), "the prompt is beyond the cache");
+    for (int64_t i = 0; i < n; ++i)
+        check(tokens.data()[i] >= 0 && tokens.data()[i] < decoder.embedding.rows, "no token " + text(tokens.data()[i]));
+    nb::gil_scoped_release release;
+    decoder.read(cache, tokens.data(), slot, start, n, floats(cos), floats(sin), reinterpret_cast<float *>(logits),
+                 threads);
 }
 
 }  // namespace
@@ -110,6 +124,9 @@ void bind_decoder(nb::module_ &m) {
         .def("set_linear", &set_linear, "layer"_a, "name"_a, "kind"_a, "weight"_a, "rows"_a, "cols"_a, "bias"_a = 0)
         .def("set_layer", &set_layer, "layer"_a, nb::kw_only(), "attention_norm"_a, "mlp_norm"_a, "q_norm"_a = 0,
              "k_norm"_a = 0, "window"_a = 0)
+        .def_prop_ro("reads", &Decoder::reads, "Whether `read` runs here.")
+        .def("read", &read, "cache"_a, "tokens"_a, "slot"_a, "start"_a, "cos"_a, "sin"_a, "positions"_a, "logits"_a,
+             "threads"_a)
         .def("step", &step, "cache"_a, "tokens"_a, "slots"_a, "places"_a, "wanted"_a, "cos"_a, "sin"_a, "positions"_a,
              "logits"_a, "threads"_a);
 }

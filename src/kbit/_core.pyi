@@ -96,6 +96,20 @@ class Decoder:
         k_norm: int = 0,
         window: int = 0,
     ) -> None: ...
+    @property
+    def reads(self) -> bool: ...
+    def read(
+        self,
+        cache: Cache,
+        tokens: Any,
+        slot: int,
+        start: int,
+        cos: int,
+        sin: int,
+        positions: int,
+        logits: int,
+        threads: int,
+    ) -> None: ...
     def step(
         self,
         cache: Cache,

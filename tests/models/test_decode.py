@@ -15,7 +15,7 @@ from transformers import (
     Qwen3Config,
 )
 
-from kbit import ladder
+from kbit import _core, ladder
 from kbit.errors import ModelError, UsageError
 from kbit.models import generate, load, load_tokenizer
 from kbit.models.decode import Chooser, CoreDecoder, Sampling, unserved
@@ -95,8 +95,6 @@ def test_logits_are_those_of_transformers(name, prompt):
 
 @pytest.mark.parametrize("path", ["portable", "avx2", "avx512"])
 def test_every_path_agrees(path, monkeypatch):
-    from kbit import _core
-
     if path not in _core.paths():
         pytest.skip(f"this processor has no {path}")
     monkeypatch.setenv("KBIT_KERNEL", path)
@@ -274,7 +272,7 @@ def test_bad_calls_are_refused():
         CoreDecoder(model, room=8, cache_bits=4)
     decoder = CoreDecoder(model, room=3)
     decoder.read([1, 2, 3])
-    with pytest.raises(ModelError, match="its 3 tokens"):
+    with pytest.raises(ModelError, match="no room for 1 more"):
         decoder.step([4])
     with pytest.raises(ModelError, match="at least one token"):
         decoder.read([])
@@ -291,3 +289,53 @@ def test_settings_out_of_range_are_refused():
             Sampling(**settings)
     with pytest.raises(ModelError, match="not numbers"):
         Chooser(Sampling(temperature=0)).choose(torch.tensor([1.0, math.nan]), [1])
+
+
+tiles = pytest.mark.skipif(
+    not _core.long_products(), reason="this processor has no tiles: prompts go a few tokens at a time"
+)
+
+
+def errors(model, exact_model, ids, prompt, **settings):
+    """Relative errors of the core's and of Transformers' logits, both in bfloat16, against float32."""
+    exact = reference(exact_model, ids)[prompt - 1 :]
+    ours = walk(CoreDecoder(model, room=len(ids), **settings), ids, prompt)
+    theirs = reference(model, ids)[prompt - 1 :]
+    return float((ours - exact).norm() / exact.norm()), float((theirs - exact).norm() / exact.norm())
+
+
+@tiles
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("panel", [512, 40])
+def test_a_long_prompt_is_read_as_transformers_reads_it(name, panel, monkeypatch):
+    monkeypatch.setattr("kbit.models.decode.decoder.LONG_PANEL", panel)
+    model = make(name, torch.bfloat16)
+    assert CoreDecoder(model, room=4)._core.reads
+    ours, theirs = errors(model, make(name, torch.bfloat16).float(), tokens(110), 101)
+    assert ours < 0.03
+    assert ours < 1.2 * theirs
+
+
+@tiles
+@pytest.mark.parametrize("fmt", ["int4:b64", "nf3:b32", "uint5:row", "int6:flat64"])
+def test_packed_weights_are_read_too(fmt, tmp_path):
+    make("llama", torch.bfloat16).save_pretrained(tmp_path / "dense")
+    quantize_model(tmp_path / "dense", tmp_path / "packed", format=fmt)
+    model = load(tmp_path / "packed")
+    ours, theirs = errors(model, load(tmp_path / "packed", dtype=torch.float32), tokens(60), 53)
+    assert ours < 0.03
+    assert ours < 1.2 * theirs
+
+
+@tiles
+@pytest.mark.parametrize("bits", [32, 16, 8])
+def test_every_cache_is_filled_by_a_long_prompt(bits):
+    model, ids = make("qwen3", torch.bfloat16), tokens(70)
+    long = CoreDecoder(model, room=80, texts=2, cache_bits=bits)
+    short = CoreDecoder(model, room=80, cache_bits=bits)
+    read = long.read(ids, text=1)
+    for start in range(0, len(ids), 10):  # a few at a time: never the long way
+        stepped = short.read(ids[start : start + 10])
+    assert (read - stepped).norm() / stepped.norm() < 0.03
+    after = long.step([3], [1])[0], short.step([3])[0]
+    assert (after[0] - after[1]).norm() / after[1].norm() < 0.03

@@ -19,7 +19,11 @@ SERVED = ("llama", "mistral", "qwen2", "qwen3")
 """Model types whose layers are: RMSNorm, rotary attention with grouped heads, SwiGLU."""
 
 PANEL = core.MOST_ROWS
-"""Tokens of a prompt that share one pass over the weights."""
+"""Tokens of a step, and those of a prompt that share one pass over the weights."""
+
+LONG_PANEL = 512
+"""The same where products of many rows run: decoding a weight then costs little beside its products, and what
+layers hand on still lies in the cache."""
 
 CACHE_BITS = (8, 16, 32)
 
@@ -123,10 +127,10 @@ class CoreDecoder:
         """
         texts = [0] * len(tokens) if texts is None else texts
         wanted = [True] * len(tokens) if wanted is None else wanted
+        for text in set(texts):
+            self._check_room(text, list(texts).count(text))
         places = []
         for text in texts:
-            if self.lengths[text] >= self.room:
-                raise ModelError(f"text {text} has its {self.room} tokens: there is no room for more.")
             places.append(self.lengths[text])
             self.lengths[text] += 1
         logits = torch.empty(len(tokens), self.vocabulary)
@@ -148,12 +152,42 @@ class CoreDecoder:
         """Append a prompt in panels, and give the logits [vocabulary] of what follows it."""
         if not tokens:
             raise ModelError("a prompt has at least one token.")
+        if len(tokens) > PANEL and self._core.reads:
+            return self._read_long(tokens, text)
         for start in range(0, len(tokens), PANEL):
             panel = list(tokens[start : start + PANEL])
             last = start + PANEL >= len(tokens)
             wanted = [False] * (len(panel) - 1) + [last]
             logits = self.step(panel, [text] * len(panel), wanted=wanted)
         return logits[-1]
+
+    def _read_long(self, tokens: Sequence[int], text: int) -> Tensor:
+        """The same on products of many rows: each weight is decoded once for `LONG_PANEL` tokens."""
+        self._check_room(text, len(tokens))
+        logits = torch.empty(self.vocabulary)
+        for start in range(0, len(tokens), LONG_PANEL):
+            panel = tokens[start : start + LONG_PANEL]
+            last = start + LONG_PANEL >= len(tokens)
+            self._core.read(
+                self._cache,
+                np.asarray(panel, np.int64),
+                text,
+                self.lengths[text],
+                self._cos.data_ptr(),
+                self._sin.data_ptr(),
+                self._cos.shape[0],
+                logits.data_ptr() if last else 0,
+                torch.get_num_threads(),
+            )
+            self.lengths[text] += len(panel)
+        return logits
+
+    def _check_room(self, text: int, count: int) -> None:
+        if self.lengths[text] + count > self.room:
+            raise ModelError(
+                f"text {text} has {self.lengths[text]} of at most {self.room} tokens: there is no room for "
+                f"{count} more."
+            )
 
     def rewind(self, length: int, text: int = 0) -> None:
         """Forget the tokens of a text from `length` on."""
