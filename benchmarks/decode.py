@@ -1,4 +1,4 @@
-"""Generating: tokens a second of kbit's step beside llama.cpp, Transformers, bitsandbytes, torchao and quanto.
+"""Generating: tokens a second of the core's step beside llama.cpp, Transformers and three 4-bit libraries.
 
     python benchmarks/decode_models.py --shape 134m --out FOLDER …        # once
     python benchmarks/decode.py FOLDER --peer-python PYTHON [--tokens 32] [--rounds 5] [--prompt 512]
@@ -29,11 +29,15 @@ PEERS = ("transformers", "bitsandbytes", "torchao", "quanto")
 class Worker:
     """A contestant's process."""
 
-    def __init__(self, python: str, kind: str, model: Path, options: argparse.Namespace) -> None:
+    def __init__(
+        self, python: str, kind: str, model: Path, options: argparse.Namespace, repack: str = "on"
+    ) -> None:
+        self.again = (python, kind, model, options)
         environment = os.environ | {"OMP_NUM_THREADS": str(options.threads)}
         self.kind, self.name = kind, kind if kind in PEERS else model.stem
         self._process = subprocess.Popen(
-            [python, str(HERE / "decode_worker.py"), kind, str(model), str(options.threads), "--flash", options.flash],
+            [python, str(HERE / "decode_worker.py"), kind, str(model), str(options.threads),
+             "--flash", options.flash, "--repack", repack],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE if options.silent else None,
             text=True, env=environment,
         )  # fmt: skip
@@ -50,7 +54,10 @@ class Worker:
         """Seconds that a request took."""
         assert self._process.stdin is not None
         print(json.dumps(request), file=self._process.stdin, flush=True)
-        return float(json.loads(self._out.readline())["seconds"])
+        line = self._out.readline()
+        if not line:
+            raise RuntimeError(f"{self.name}: it ended with {self._process.wait()} at {request}")
+        return float(json.loads(line)["seconds"])
 
     def close(self) -> None:
         """End the process."""
@@ -60,19 +67,10 @@ class Worker:
 
 
 def bandwidth(threads: int) -> float:
-    """GB/s of reading memory beyond the caches with plain sums."""
-    import time
+    """GB/s of reading memory beyond the caches, as `kbit doctor` measures it."""
+    from kbit.cli.doctor import _read_bandwidth
 
-    import torch
-
-    torch.set_num_threads(threads)
-    values = torch.ones(1 << 27, dtype=torch.int64)
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        values.sum()
-        times.append(time.perf_counter() - start)
-    return values.numel() * 8 / statistics.median(times) / 1e9
+    return _read_bandwidth(threads)
 
 
 def interval(ratios: list[float]) -> tuple[float, float]:
@@ -86,17 +84,27 @@ def interval(ratios: list[float]) -> tuple[float, float]:
 
 
 def duel(kbit: Worker, peer: Worker, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Rounds of one pair; a row for each numerics of kbit."""
+    """Rounds of one pair; a row for each numerics of kbit.
+
+    Where a peer dies of a prompt (llama.cpp's AMX code does, of some types), it goes on without repacking.
+    """
     rows = []
     contests = [("decode", numerics, options.tokens) for numerics in options.numerics]
     if options.prompt:
         contests += [("prompt", numerics, options.prompt) for numerics in options.numerics]
+    ready = False
     for do, numerics, tokens in contests:
         if (rounds := options.rounds if do == "decode" else options.prompt_rounds) < 1:
             continue
         kbit.ask(do=do, tokens=2 if do == "decode" else tokens, numerics=numerics)  # its decoder is made
-        if do == "prompt":
-            peer.ask(do=do, tokens=tokens)
+        if do == "prompt" and not ready:
+            try:
+                peer.ask(do=do, tokens=tokens)
+            except RuntimeError as error:
+                print(f"       {error}; again without repacking", file=sys.stderr)
+                peer = Worker(*peer.again, repack="off")
+                peer.ask(do=do, tokens=tokens)
+            ready = True
         ours: list[float] = []
         theirs: list[float] = []
         for number in range(rounds):
@@ -144,11 +152,6 @@ def told(row: dict[str, Any], limit: float) -> str:
         parts.append(f"{row[side + '_resident'] / 2**30:.2f} GiB")
     parts.append(f"=> {row['ratio']:.2f} [{row['low']:.2f}, {row['high']:.2f}]")
     return " ".join(parts)
-
-
-def gguf_bytes(path: Path) -> int:
-    """A file's size stands for what is read of it: all types keep the same share."""
-    return path.stat().st_size
 
 
 def main() -> None:
@@ -207,7 +210,7 @@ def main() -> None:
             peer.close()
         print(
             f"       {text}: resident {ours.facts['resident_bytes'] / 2**20:.0f} MiB, "
-            f"{ours.facts['resident_before_bytes'] / 2**20:.0f} before; stored "
+            f"{ours.facts['interpreter_bytes'] / 2**20:.0f} of it before loading; stored "
             f"{ours.facts['stored_bytes'] / 2**20:.0f}, cache {ours.facts['cache_bytes'] / 2**20:.0f}",
             file=sys.stderr,
         )
@@ -215,8 +218,12 @@ def main() -> None:
     print(f"llama.cpp: {system}; flash attention {options.flash}", file=sys.stderr)
     for do in ("decode", "prompt"):
         for numerics in options.numerics:
-            ratios = [r["ratio"] for r in rows if r["do"] == do and r["numerics"] == numerics and r["peer"] in types
-                      and r["peer"] in nearest_of(rows, r)]  # fmt: skip
+            ratios = [
+                row["ratio"]
+                for row in rows
+                if (row["do"], row["numerics"]) == (do, numerics)
+                and row["peer"] in nearest_of(rows, row, types)
+            ]
             if ratios:
                 mean = math.exp(statistics.fmean(math.log(ratio) for ratio in ratios))
                 print(f"{do} {numerics}: geometric mean over {len(ratios)} widths {mean:.3f}")
@@ -226,20 +233,26 @@ def main() -> None:
         )
 
 
-def nearest_of(rows: list[dict[str, Any]], row: dict[str, Any]) -> set[str]:
-    """The peer type paired with a row's format: the first that its format met."""
-    return {next(r["peer"] for r in rows if r["kbit"] == row["kbit"])}
+def nearest_of(rows: list[dict[str, Any]], row: dict[str, Any], types: Any) -> set[str]:
+    """The llama.cpp type paired with a row's format: the first that its format met."""
+    return {r["peer"] for r in rows if r["kbit"] == row["kbit"] and r["peer"] in types} & {
+        next((r["peer"] for r in rows if r["kbit"] == row["kbit"]), "")
+    }
 
 
 _read: dict[Path, int] = {}
+_CODE = """import sys
+sys.path.insert(0, sys.argv[1])
+from decode_worker import gguf_sizes
+whole, unread = gguf_sizes(sys.argv[2])
+print(whole - unread)"""
 
 
 def gguf_read(path: Path, python: str) -> int:
     """Bytes of a GGUF file that one token reads."""
     if path not in _read:
-        code = f"import sys; sys.path.insert(0, {str(HERE)!r}); import decode_worker as w; a, b = w.gguf_sizes(sys.argv[1]); print(a - b)"
-        done = subprocess.run([python, "-c", code, str(path)], capture_output=True, text=True, check=True)
-        _read[path] = int(done.stdout)
+        command = [python, "-c", _CODE, str(HERE), str(path)]
+        _read[path] = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     return _read[path]
 
 

@@ -3,8 +3,8 @@
     python benchmarks/decode_models.py --shape 134m --out FOLDER [--formats int4:b64 …] \
         [--gguf-python PYTHON --llama-quantize TOOL]
 
-FOLDER/bf16, FOLDER/int4-b64 and so on, FOLDER/F16.gguf, FOLDER/Q4_0.gguf and so on; what is there is kept. The
-GGUF files need an interpreter that imports `gguf`, and llama.cpp's tool.
+FOLDER/bf16, FOLDER/int4-b64 and so on, FOLDER/F16.gguf, FOLDER/Q4_0.gguf and so on; what is there is kept.
+The GGUF files need an interpreter that imports `gguf`, and llama.cpp's tool.
 """
 
 import argparse

@@ -3,9 +3,9 @@
     PYTHON benchmarks/decode_worker.py KIND MODEL THREADS [--flash on|off]
 
 A first line tells what was loaded, as JSON; then each line of input, `{"do": "decode", "tokens": 32}` or
-`{"do": "prompt", "tokens": 512}`, is answered by `{"seconds": …}`. Decoding feeds tokens one at a time from an
-empty context; a prompt ends when the logits of what follows are there. Tokens are random, logits are made and
-their greatest is found.
+`{"do": "prompt", "tokens": 512}`, is answered by `{"seconds": …}`. Decoding feeds tokens one at a time from
+an empty context; a prompt ends when the logits of what follows are there. Tokens are random, logits are made
+and their greatest is found.
 """
 
 import argparse
@@ -51,6 +51,12 @@ def kbit(model: str, threads: int, flash: bool) -> Contestant:
     from kbit.models.numerics import set_numerics
 
     torch.set_num_threads(threads)
+    import transformers.models.llama.modeling_llama  # noqa: F401 (a part of the interpreter's memory)
+
+    import kbit.hf
+
+    kbit.hf.register()
+    interpreter = resident()
     loaded = load(model)
     decoders = {}
 
@@ -75,11 +81,11 @@ def kbit(model: str, threads: int, flash: bool) -> Contestant:
     unread = sum(p.numel() * p.element_size() for p in rest.parameters()) * (VOCABULARY - 1) // VOCABULARY
     return Contestant(
         begin=begin, bytes_a_token=size - unread, cache_bytes=decoders["a16"].cache_bytes,
-        told={"stored_bytes": size},
+        told={"stored_bytes": size, "interpreter_bytes": interpreter},
     )  # fmt: skip
 
 
-def llama(model: str, threads: int, flash: bool) -> Contestant:
+def llama(model: str, threads: int, flash: bool, repack: bool = True) -> Contestant:
     import llama_cpp as lc
     import numpy as np
 
@@ -88,6 +94,7 @@ def llama(model: str, threads: int, flash: bool) -> Contestant:
     lc.llama_backend_init()
     how = lc.llama_model_default_params()
     how.n_gpu_layers = 0
+    how.use_extra_bufts = repack
     loaded = lc.llama_model_load_from_file(model.encode(), how)
     setting = lc.llama_context_default_params()
     setting.n_ctx = ROOM
@@ -216,7 +223,14 @@ def quanto(model: str, threads: int, flash: bool) -> Contestant:
     return transformers(model, threads, flash, change)
 
 
-KINDS = {"kbit": kbit, "llama": llama, "transformers": transformers, "bitsandbytes": bitsandbytes, "torchao": torchao, "quanto": quanto}  # fmt: skip
+KINDS: dict[str, Callable[..., Contestant]] = {
+    "kbit": kbit,
+    "llama": llama,
+    "transformers": transformers,
+    "bitsandbytes": bitsandbytes,
+    "torchao": torchao,
+    "quanto": quanto,
+}
 
 
 def resident(kind: str = "VmRSS") -> int:
@@ -247,12 +261,14 @@ def main() -> None:
     parser.add_argument("kind", choices=KINDS)
     parser.add_argument("model")
     parser.add_argument("threads", type=int)
+    parser.add_argument("--repack", choices=("on", "off"), default="on", help="of llama.cpp")
     parser.add_argument("--flash", choices=("on", "off"), default="on")
     options = parser.parse_args()
     out = os.fdopen(os.dup(1), "w")  # what libraries print goes elsewhere
     os.dup2(2, 1)
     before = resident()
-    contestant = KINDS[options.kind](options.model, options.threads, options.flash == "on")
+    extra = {"repack": False} if options.repack == "off" else {}
+    contestant = KINDS[options.kind](options.model, options.threads, options.flash == "on", **extra)
     random.seed(0)
     seconds(contestant, {"do": "decode", "tokens": 2})  # what is made at the first use is there
     gc.collect()
