@@ -19,6 +19,7 @@ from transformers.quantizers.auto import (
 from transformers.quantizers.base import HfQuantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
+from kbit.models.latent import register as register_latent
 from kbit.models.record_config import QUANT_METHOD, records_from_config
 from kbit.models.stored_weight import StoredWeight
 from kbit.models.swap import swap_modules
@@ -98,6 +99,7 @@ def register() -> None:
     if QUANT_METHOD not in AUTO_QUANTIZATION_CONFIG_MAPPING:
         register_quantization_config(QUANT_METHOD)(KbitConfig)
         register_quantizer(QUANT_METHOD)(KbitQuantizer)
+    register_latent()
 
 
 register()

@@ -98,16 +98,15 @@ def _coder(
     name: str, training: "list[Document] | None", *, context: int | None, stride: int | None, dtype: str
 ) -> "Coder":
     """A coder by name, fitted to the training text if it needs one; anything else is a model."""
-    from kbit.coders import LanguageModelCoder, baseline
+    from kbit.coders import baseline
+    from kbit.coders.of_model import coder_of
     from kbit.coders.registry import find_coder
 
     try:
         find_coder(name)
     except UsageError:
         loaded, tokenizer = load_both(name, dtype)
-        return LanguageModelCoder(
-            loaded, tokenizer, name=Path(name).name or name, context=context, stride=stride
-        )
+        return coder_of(loaded, tokenizer, name=Path(name).name or name, context=context, stride=stride)
     return baseline(name, training)
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from kbit.coders import LanguageModelCoder
+    from kbit.coders.latent import LatentCoder
     from kbit.corpus import Document
     from kbit.information import Estimate
     from kbit.information.measured import MeasuredText, Memorisation
@@ -68,12 +69,16 @@ def measure(
         Literal["a16", "a8"],
         Parameter(help="Activations of packed layers: as they are, or rounded to 8 bits."),
     ] = "a16",
+    samples: Annotated[
+        int | None, Parameter(help="Draws of the vector, for a model with a latent space [16].")
+    ] = None,
     seed: Annotated[int, Parameter(help="Of the resampling that gives intervals.")] = 0,
     resamples: Annotated[int, Parameter(help="How many for an interval.")] = 2000,
     json: JsonFlag = False,
 ) -> int:
     """Bits a model needs for a text, and its gain over baselines."""
     from kbit.coders import HEADLINE, LanguageModelCoder, baseline, listing
+    from kbit.coders.of_model import coder_of
     from kbit.coders.registry import find_coder
     from kbit.corpus import read_documents
     from kbit.information.measured import measure_text, memorisation
@@ -99,7 +104,7 @@ def measure(
     with ExitStack() as stack:
         folder = model if weight_format is None else quantised(stack, model, weight_format)
         loaded, tokenizer = load_both(folder, dtype, numerics)
-        coder = LanguageModelCoder(
+        coder = coder_of(
             loaded,
             tokenizer,
             name=_name(model, weight_format),
@@ -108,7 +113,14 @@ def measure(
             batch_size=batch_size,
             prefix=prefix,
             repeat_prefix=repeat_prefix,
+            samples=samples,
         )
+        by_tokens = by or by_token is not None or page is not None
+        if not isinstance(coder, LanguageModelCoder) and (by_tokens or against is not None):
+            raise UsageError(
+                f"{coder.name} codes a text through a latent space, not token by token: --by, --by-token, "
+                "--page and --against do not fit it. Leave them out."
+            )
         coders = [baseline(name, baseline_documents) for name in names]
         measured = measure_text(
             coder,
@@ -120,10 +132,10 @@ def measure(
         )
         reference = against or (model if weight_format is not None else None)
         divergence = None
-        if reference is not None:
+        if reference is not None and isinstance(coder, LanguageModelCoder):
             divergence = _divergence(coder, reference, dtype, documents, seed=seed, resamples=resamples)
         parts = None
-        if by or by_token is not None or page is not None:
+        if by_tokens and isinstance(coder, LanguageModelCoder):
             parts = tokens(
                 coder,
                 documents,
@@ -205,7 +217,10 @@ def _divergence(
 
 
 def _data(
-    coder: "LanguageModelCoder", measured: "MeasuredText", folder: str, divergence: dict[str, Any] | None
+    coder: "LanguageModelCoder | LatentCoder",
+    measured: "MeasuredText",
+    folder: str,
+    divergence: dict[str, Any] | None,
 ) -> dict[str, Any]:
     from kbit.information import break_even_bytes
     from kbit.models import open_model, stored_bits

@@ -145,11 +145,11 @@ def _model(name: str) -> CoderRow:
 def _load_model(name: str) -> Coder:
     import torch
 
-    from kbit.coders.language_model import LanguageModelCoder
+    from kbit.coders.of_model import coder_of
     from kbit.models import load, load_tokenizer
 
     place = name.removeprefix(MODEL)
-    return LanguageModelCoder(load(place, dtype=torch.float32), load_tokenizer(place), name=name)
+    return coder_of(load(place, dtype=torch.float32), load_tokenizer(place), name=name)
 
 
 # Names that say where a coder lies.

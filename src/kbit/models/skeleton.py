@@ -70,6 +70,9 @@ def build_skeleton(folder: Path) -> Skeleton:
 def _build(folder: Path, _mtime_ns: int, _size: int) -> Skeleton:
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    from kbit.models.latent import register
+
+    register()
     given = read_config(folder)
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)

@@ -82,13 +82,22 @@ def scorer_of(source: ModelSource) -> Coder:
     """A model as it is stored, as a coder."""
     import torch
 
-    from kbit.coders import LanguageModelCoder
     from kbit.models import load, load_tokenizer
 
-    return LanguageModelCoder(
-        load(source.path, dtype=getattr(torch, source.dtype)),
-        load_tokenizer(source.path),
-        name=source.path,
+    model = load(source.path, dtype=getattr(torch, source.dtype))
+    return _coder(model, load_tokenizer(source.path), source, source.path)
+
+
+def _coder(model: object, tokenizer: object, source: ModelSource, name: str) -> Coder:
+    from kbit.coders.of_model import coder_of
+    from kbit.models.latent import is_latent
+
+    if is_latent(model):
+        return coder_of(model, tokenizer, name=name)
+    return coder_of(
+        model,
+        tokenizer,
+        name=name,
         context=source.context,
         stride=source.stride,
         batch_size=source.batch_size,
@@ -98,16 +107,7 @@ def scorer_of(source: ModelSource) -> Coder:
 def _code_lengths(
     task: Task, source: ModelSource, model: object, tokenizer: object
 ) -> Mapping[str, Sequence[Part]]:
-    from kbit.coders import LanguageModelCoder
-
-    coder = LanguageModelCoder(
-        model,
-        tokenizer,
-        name=task.subject.labels.name,
-        context=source.context,
-        stride=source.stride,
-        batch_size=source.batch_size,
-    )
+    coder = _coder(model, tokenizer, source, task.subject.labels.name)
     return _text_parts(list(coder.code_lengths(task.text.documents)))
 
 

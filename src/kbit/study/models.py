@@ -19,6 +19,7 @@ from kbit.study.study import Study
 from kbit.study.texts import LADDER
 
 DEFAULT_CONTEXT = 2048
+LATENT = "kbit_latent"
 # `pythia-160m`, `opt-1.3b`, `rung-3`: what a name ends with when it says a size.
 _SIZE = re.compile(r"[-_.]?\d+([._]\d+)?\s*[kmbt]?$", re.IGNORECASE)
 
@@ -36,6 +37,7 @@ class ModelFacts:
         reference: the format of its 16-bit weights: its own where it is stored in 16 bits, else bf16.
         context: tokens it reads at once unless a study says otherwise.
         architecture: sizes that memory for generation follows from.
+        pieces: of a model with a latent space, how it cuts documents; None of a model that reads tokens.
     """
 
     path: Path
@@ -49,6 +51,7 @@ class ModelFacts:
     reference: str
     context: int
     architecture: Mapping[str, int | None]
+    pieces: str | None = None
 
     def stored_bits(self, choice: Choice) -> StoredBits:
         """What the model takes in a format, from shapes; exactly what `quantize_model` writes.
@@ -102,6 +105,7 @@ def model_facts(study: Study) -> Iterator[ModelFacts]:
             reference=_reference(folder.path),
             context=min(longest or DEFAULT_CONTEXT, DEFAULT_CONTEXT),
             architecture=architecture,
+            pieces=str(folder.config["pieces"]) if folder.config.get("model_type") == LATENT else None,
         )
 
 

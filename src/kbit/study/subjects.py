@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from kbit.coders.language_model import LanguageModelCoder
+from kbit.coders.latent import DEFAULT_SAMPLES, LatentCoder
 from kbit.errors import FormatError, StudyError, UsageError
 from kbit.formats import WeightFormat, parse_format
 from kbit.information import Divergence
@@ -22,6 +23,7 @@ from kbit.study.texts import Text
 KEPT = "16 bits"
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 DEVICE = "cpu"
+LATENT_ALGORITHM = ALGORITHM | {"latent": LatentCoder.version}
 CODER_ALGORITHM = ALGORITHM | {"language-model": LanguageModelCoder.version}
 _DIVERGENCE_VERSION: Any = next(f.default for f in fields(Divergence) if f.name == "version")
 DIVERGENCE_ALGORITHM = ALGORITHM | {"divergence": int(_DIVERGENCE_VERSION)}
@@ -50,7 +52,9 @@ def model_tasks(
     for source in _sources(study, facts):
         subject = _subject(study, facts, source)
         subjects.append(_planned(study, facts, source, subject.labels))
-        compared = study.against_16_bit and source.format != facts.reference
+        # Bits of a model with a latent space are bounds on whole pieces: there is no KL token by token.
+        latent = facts.pieces is not None
+        compared = study.against_16_bit and source.format != facts.reference and not latent
         for text in texts:
             asked: dict[str, Any] = {
                 "text": text.hash,
@@ -58,7 +62,10 @@ def model_tasks(
                 "settings": _settings(facts, source),
             }
             probes: list[tuple[Probe, tuple[str, ...]]] = [
-                (Probe(kind="text", algorithm=CODER_ALGORITHM, **asked), TEXT_METRICS)
+                (
+                    Probe(kind="text", algorithm=LATENT_ALGORITHM if latent else CODER_ALGORITHM, **asked),
+                    TEXT_METRICS,
+                )
             ]
             if compared:
                 probe = Probe(kind="against", algorithm=DIVERGENCE_ALGORITHM, against=against, **asked)
@@ -74,6 +81,11 @@ def model_tasks(
                 )
                 for probe, metrics in probes
             ]
+        if generation is not None and latent:
+            raise StudyError(
+                f"{study.file}: {facts.name} has a latent space, and studies generate from models that read "
+                "tokens only. Leave [generation] out, or write its texts with `kbit latent sample`."
+            )
         if generation is not None:
             settings, group = _settings(facts, source), f"model {facts.content}"
             tasks += generated_tasks(generation, subject, source, settings, group)
@@ -188,6 +200,14 @@ def _planned(study: Study, facts: ModelFacts, source: ModelSource, labels: Label
 
 
 def _settings(facts: ModelFacts, source: ModelSource) -> Mapping[str, Any]:
+    if facts.pieces is not None:
+        return {
+            "pieces": facts.pieces,
+            "context": facts.context,
+            "tokenizer": facts.tokenizer,
+            "bound": "importance-weighted",
+            "samples": DEFAULT_SAMPLES,
+        }
     return {
         "context": source.context,
         "stride": source.stride,

@@ -63,7 +63,7 @@ def read_parts(
     if "model" in table and isinstance(table["model"], dict):
         table["model"] = asdict(model) | table["model"]
     values: dict[str, Any] = {
-        key: _part(parts[key], value, f"{path} [{key}]") if key in parts else value
+        key: build_part(parts[key], value, f"{path} [{key}]") if key in parts else value
         for key, value in table.items()
         if key != rungs
     }
@@ -80,9 +80,9 @@ def read_parts(
         resolved = _resolved(row, model, place)
         if isinstance(resolved, dict):
             resolved = {**(rung_defaults or {}), **resolved}
-        built.append(_part(Rung, resolved, place))
+        built.append(build_part(Rung, resolved, place))
     values[rungs] = tuple(built)
-    return _part(whole, values, str(path))
+    return build_part(whole, values, str(path))
 
 
 def _resolved(rung: Any, model: ModelPart, place: str) -> Any:
@@ -119,7 +119,7 @@ def _names(part: type[Any]) -> str:
     return ", ".join(field.name for field in fields(part))
 
 
-def _part(part: type[_Part], values: Any, place: str) -> _Part:
+def build_part(part: type[_Part], values: Any, place: str) -> _Part:
     """Build a part from a table, naming what is unknown, missing or of the wrong type."""
     if not isinstance(values, dict):
         raise TrainingError(f"{place} is {values!r}; it must be a table with {_names(part)}.")

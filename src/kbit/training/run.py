@@ -140,14 +140,14 @@ def train_run(
         trunk_identity = run_identity(run, recipe, text_hash, trunk=True)
         if not (folder / CHECKPOINT).exists() and not start.exists():
             common = _Span(run=run, folder=trunk, identity=trunk_identity, until=run.decay_start)
-            with _alone(trunk, group):
+            with alone_in(trunk, group):
                 _train(common, recipe, stream, report, group)
                 if group.main:
                     os.link(trunk / CHECKPOINT, start)
             group.wait()
         span = replace(span, start=(start, trunk_identity))
         earlier = [record for record in read_log(trunk / LOG) if record["step"] < run.decay_start]
-    with _alone(folder, group):
+    with alone_in(folder, group):
         model, wall_s = _train(span, recipe, stream, report, group)
     return Trained(
         model=model,
@@ -301,7 +301,7 @@ def new_optimizer(model: PreTrainedModel, part: TrainingPart) -> torch.optim.Opt
 
 
 @contextmanager
-def _alone(folder: Path, group: Processes) -> Iterator[None]:
+def alone_in(folder: Path, group: Processes = ALONE) -> Iterator[None]:
     """Hold the folder's lock; it falls away with the process, however that ends."""
     if not group.main:
         yield
