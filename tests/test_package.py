@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from kbit.cli.app import COMMANDS, STUDY_COMMANDS, run
+from kbit.cli.app import COMMANDS, GROUPS, run
 from kbit.cli.output import plain
 
 ROOT = Path(__file__).parent.parent
-NOUNS = [*COMMANDS, "study"]
+NOUNS = [*COMMANDS, *GROUPS]
+TARGETS = [target for target, _ in COMMANDS.values()]
+TARGETS += [target for _, commands in GROUPS.values() for target, _ in commands.values()]
 
 
 def _python(code: str) -> str:
@@ -53,7 +55,7 @@ def test_command_has_a_page(noun: str) -> None:
     assert f"kbit {noun}" in page.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("target", [t for t, _ in [*COMMANDS.values(), *STUDY_COMMANDS.values()]])
+@pytest.mark.parametrize("target", TARGETS)
 def test_command_takes_json(target: str) -> None:
     module, function = target.split(":")
     source = (ROOT / "src" / Path(*module.split("."))).with_suffix(".py").read_text(encoding="utf-8")

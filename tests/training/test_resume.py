@@ -230,7 +230,7 @@ def test_the_log_drops_what_lies_beyond_the_checkpoint(tmp_path):
 def test_two_processes_cannot_train_one_rung(recipe, tmp_path):
     prepared = prepare(recipe, tmp_path / "out")
     with (
-        run_module._alone(tmp_path, run_module.ALONE),
+        run_module.alone_in(tmp_path, run_module.ALONE),
         pytest.raises(TrainingError, match="another process is training"),
     ):
         train(recipe, prepared, tmp_path)

@@ -42,6 +42,18 @@ STUDY_COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("kbit.cli.study:export", "Write measurements as CSV, Parquet or JSON."),
 }
 
+LATENT_COMMANDS: dict[str, tuple[str, str]] = {
+    "train": ("kbit.cli.latent:train", "Train a VAE or a GAN on text, from a recipe."),
+    "sample": ("kbit.cli.latent:sample", "Draw texts from a model with a latent space."),
+    "map": ("kbit.cli.latent:latent_map", "Look at where texts lie in a model's space."),
+}
+
+# commands that have commands of their own
+GROUPS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
+    "study": ("A plan of measurements: plan, run, status, export.", STUDY_COMMANDS),
+    "latent": ("Text through a latent space: train, sample, map.", LATENT_COMMANDS),
+}
+
 
 def _version() -> str:
     from kbit import __version__
@@ -61,10 +73,11 @@ def build_app() -> cyclopts.App:
     )
     for name, (target, summary) in COMMANDS.items():
         app.command(target, name=name, help=summary)
-    study = cyclopts.App(name="study", help="A plan of measurements: plan, run, status, export.")
-    for name, (target, summary) in STUDY_COMMANDS.items():
-        study.command(target, name=name, help=summary)
-    app.command(study)
+    for noun, (told, commands) in GROUPS.items():
+        group = cyclopts.App(name=noun, help=told)
+        for name, (target, summary) in commands.items():
+            group.command(target, name=name, help=summary)
+        app.command(group)
     return app
 
 
@@ -105,9 +118,9 @@ def _unknown_command(error: cyclopts.UnknownCommandError) -> str:
     # Cyclopts' own message would import every command to look for the nearest one.
     given = error.unused_tokens[0] if error.unused_tokens else ""
     if given.startswith("-"):
-        return f"a command is missing before {given}; allowed: {', '.join([*COMMANDS, 'study'])}"
+        return f"a command is missing before {given}; allowed: {', '.join([*COMMANDS, *GROUPS])}"
     parents = [name for name in error.command_chain or () if name != given]
-    allowed = STUDY_COMMANDS if parents[-1:] == ["study"] else {**COMMANDS, "study": ("", "")}
+    allowed = GROUPS[parents[-1]][1] if parents and parents[-1] in GROUPS else [*COMMANDS, *GROUPS]
     return f"no such command: {' '.join([*parents, given])}; {did_you_mean(given, allowed)}"
 
 

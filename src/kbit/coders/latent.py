@@ -93,13 +93,14 @@ def bound(
             reconstruction_nats(
                 model, ids.repeat(len(part), 1), mask.repeat(len(part), 1), part.flatten(0, 1)
             )
-            for part in z.split(max(1, ROWS // pieces))
+            for part in torch.split(z, max(1, ROWS // pieces))
         ]
     ).view(samples, pieces)
     ratio = model.prior.log_density(z).double() - posterior.log_density(z).double()
     log_p = torch.logsumexp(ratio - nats, dim=0) - math.log(samples)
-    exact = model.prior.standard
-    rate = posterior.kl_to_standard().double().sum(dim=-1) if exact else -ratio.mean(dim=0)
+    # The KL to the standard normal is known; that to a mixture is the mean over the draws.
+    known = model.prior.standard
+    rate = posterior.kl_to_standard().double().sum(dim=-1) if known else -ratio.mean(dim=0)
     return Bound(importance_weighted=-log_p, distortion=nats.mean(dim=0), rate=rate)
 
 

@@ -67,7 +67,7 @@ def project(vectors: Floats, method: str, *, seed: int = 0) -> Plane:
         return _pca(vectors)
     if method == "umap":
         try:
-            from umap import UMAP
+            from umap import UMAP  # type: ignore[import-not-found, unused-ignore]
         except ImportError as error:
             raise MissingExtraError("umap", needed_for="UMAP") from error
         neighbours = min(15, len(vectors) - 1)
@@ -90,9 +90,7 @@ def _pca(vectors: Floats) -> Plane:
     return Plane(method="pca", points=points, explained=(shares[0], shares[1]))
 
 
-def cluster(
-    vectors: Any, count: int, *, labels: Sequence[str] | None = None, seed: int = 0
-) -> Clusters:
+def cluster(vectors: Any, count: int, *, labels: Sequence[str] | None = None, seed: int = 0) -> Clusters:
     """k-means clusters, and how they agree with labels, against labels that are shuffled.
 
     Args:
@@ -107,7 +105,9 @@ def cluster(
     """
     texts = vectors.shape[0]
     if not 2 <= count < texts:
-        raise UsageError(f"{count} clusters of {texts} texts are asked for; give 2 or more, fewer than texts.")
+        raise UsageError(
+            f"{count} clusters of {texts} texts are asked for; give 2 or more, fewer than texts."
+        )
     found = _sklearn("cluster", "k-means").KMeans(n_clusters=count, n_init=10, random_state=seed).fit(vectors)
     metrics = _sklearn("metrics", "the silhouette")
     several = len(set(found.labels_.tolist())) > 1
@@ -133,13 +133,15 @@ def cluster(
 
 
 def tfidf(texts: Sequence[str]) -> Any:
-    """TF-IDF of words, and of single characters where a text is not written with spaces; sparse [texts, terms].
+    """TF-IDF of words, and of single characters where there are no spaces; sparse [texts, terms].
 
     Raises:
         MissingExtraError: scikit-learn is absent.
     """
     text = _sklearn("feature_extraction.text", "TF-IDF")
-    found = text.TfidfVectorizer(token_pattern=r"(?u)[\u3400-\u9fff]|[^\W\u3400-\u9fff]{2,}", sublinear_tf=True)
+    found = text.TfidfVectorizer(
+        token_pattern=r"(?u)[\u3400-\u9fff]|[^\W\u3400-\u9fff]{2,}", sublinear_tf=True
+    )
     return found.fit_transform(texts)
 
 

@@ -120,5 +120,5 @@ class LatentModel(PreTrainedModel):  # type: ignore[misc]
         if self.latent_size and latents is None:
             mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
             latents = self.posterior(input_ids, mask.bool()).mean
-        hidden, _ = self.decode(input_ids, latents)
+        hidden = self.decode(input_ids, latents)[0]
         return CausalLMOutput(logits=self.lm_head(hidden))

@@ -140,7 +140,7 @@ def mutual_information(posterior: Normal, generator: torch.Generator | None = No
     texts = len(z)
     mixed = [
         torch.logsumexp(log_normal(part[:, None], posterior.mean, posterior.log_variance), dim=1)
-        for part in z.split(64)
+        for part in torch.split(z, 64)
     ]
     return float((own - torch.cat(mixed) + math.log(texts)).mean())
 
@@ -150,7 +150,7 @@ def _reconstruction(
 ) -> tuple[float | None, str | None, str | None]:
     """BLEU of texts decoded from their own vectors, its signature, or why there is none."""
     try:
-        from sacrebleu.metrics import BLEU
+        from sacrebleu.metrics.bleu import BLEU
     except ImportError:
         return None, None, "BLEU needs the extra 'bleu': pip install 'kbit[bleu]'"
     some = pieces[:RECONSTRUCTED]

@@ -59,7 +59,7 @@ class Adversaries(nn.Module):
         self.value = nn.Linear(generator.config.hidden_size, 1)
 
     def values(self, ids: Tensor) -> Tensor:
-        """The expected reward before each token, in (0, 1), [texts, tokens - 1]; it does not move the generator."""
+        """The expected reward before each token, in (0, 1), [texts, tokens - 1]; moves no generator."""
         with torch.no_grad():
             hidden, _ = self.generator.decode(ids[:, :-1], None)
         out: Tensor = torch.sigmoid(self.value(hidden)[..., 0])
@@ -165,7 +165,7 @@ def _train(
                 if not math.isfinite(reward) or not math.isfinite(value_loss):
                     raise DivergedError(
                         f"{work.name}: at step {step} of {total} a loss is no number. The last good "
-                        f"checkpoint is {work / CHECKPOINT}; lower gan.learning_rate (here {part.learning_rate:.1e})."
+                        f"checkpoint is {work / CHECKPOINT}; lower gan.learning_rate."
                     )
                 log.write(step=step, reward=reward, value_loss=value_loss, discriminator_accuracy=accuracy)
                 if (step + 1) % recipe.training.checkpoint_steps == 0 or step + 1 == total:
@@ -224,7 +224,7 @@ def _discriminator_step(
     theirs, their_mask = rows_of(made, begin=pieces.begin, end=pieces.end)
     human, generated = both.discriminator(ids, mask), both.discriminator(theirs, their_mask)
     loss = functional.softplus(-human).mean() + functional.softplus(generated).mean()
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return float(((human > 0).float().mean() + (generated <= 0).float().mean()).detach() / 2)

@@ -1,10 +1,11 @@
 """A GAN beside the temperature sweep of the generator it began as, on the plane of quality and diversity.
 
-A text GAN that writes better but more alike than the maximum-likelihood model may only have cooled it: a lower
-temperature does the same for nothing (Caccia et al. 2020, "Language GANs falling short"). So it is judged
-against the sweep at its own entropy.
+A text GAN that writes better but more alike than the maximum-likelihood model may only have cooled it: a
+lower temperature does the same for nothing (Caccia et al. 2020, "Language GANs falling short"). So it is
+judged against the sweep at its own entropy.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -153,7 +154,7 @@ def judge(gan: PlanePoint, sweep: Sequence[PlanePoint]) -> Verdict:
             reason=f"the GAN's entropy, {x:.3f} bits per byte, lies outside the sweep's {ends}: give more "
             "temperatures",
         )
-    for left, right in zip(points, points[1:], strict=False):
+    for left, right in itertools.pairwise(points):
         if left[0] <= x <= right[0]:
             share = 0.0 if right[0] == left[0] else (x - left[0]) / (right[0] - left[0])
             level = left[1] + share * (right[1] - left[1])
