@@ -30,6 +30,12 @@ def make_text(folder: Path) -> Path:
     return file
 
 
+@pytest.fixture(name="make_text")
+def make_text_fixture():
+    """The function above, for tests that write recipes of their own."""
+    return make_text
+
+
 def make_recipe(folder: Path, *, steps: int = 24, extra: str = "") -> Path:
     """Two rungs of width 32 and 64; a step is 2 windows of 32 tokens."""
     text = make_text(folder)

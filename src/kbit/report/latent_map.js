@@ -59,3 +59,4 @@ $("colour").addEventListener("change", colour);
 $("find").addEventListener("input", find);
 place();
 colour();
+document.documentElement.dataset.drawn = "";

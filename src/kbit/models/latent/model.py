@@ -45,7 +45,11 @@ class LatentModel(PreTrainedModel):  # type: ignore[misc]
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.Linear | nn.Embedding):
-            nn.init.normal_(module.weight, std=INIT_STD)
+            # A vector of the prior begins no louder than a token's embedding: else its noise drowns the text
+            # before the encoder has anything to say, and the decoder is worse than without it to the end.
+            quiet = module is getattr(self, "condition_proj", None)
+            scale = self.latent_size**-0.5 / 2 if quiet else 1.0
+            nn.init.normal_(module.weight, std=INIT_STD * scale)
         if isinstance(module, nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
         if isinstance(module, nn.RMSNorm):
