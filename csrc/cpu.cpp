@@ -1,6 +1,7 @@
 #include "cpu.hpp"
 
 #include "amx.hpp"
+#include "encode/encoder.hpp"
 
 #include <cstdlib>
 #include <initializer_list>
@@ -48,8 +49,9 @@ bool cpu_has_amx() {
 #endif
 }
 
-Path make_path(const char *name, const Ops *ops, std::initializer_list<const RowKernel *> kernels) {
-    Path path{name, ops, {}, nullptr, false};
+Path make_path(const char *name, const Ops *ops, const Encoder *encoder,
+               std::initializer_list<const RowKernel *> kernels) {
+    Path path{name, ops, {}, encoder, nullptr, false};
     for (const RowKernel *kernel : kernels)
         if (kernel) path.kernels.push_back(kernel);
     for (const Numerics numerics : {Numerics::f32, Numerics::bf16, Numerics::a8})
@@ -63,15 +65,15 @@ std::vector<Path> find_paths() {
         const RowKernel *f32 = vbmi_f32_kernel(), *bf16 = cpu_has_bf16() ? vbmi_bf16_kernel() : nullptr;
         const RowKernel *a8 = cpu_has_vnni() ? vbmi_a8_kernel() : nullptr;
         if ((amx_bf16_kernel() || amx_compiled()) && cpu_has_amx()) {
-            found.push_back(make_path("amx", avx512_ops(), {amx_bf16_kernel(), bf16, a8, f32}));
+            found.push_back(make_path("amx", avx512_ops(), avx512_encoder(), {amx_bf16_kernel(), bf16, a8, f32}));
             found.back().tiles = amx_compiled();
         }
-        found.push_back(make_path("avx512", avx512_ops(), {bf16, a8, f32}));
+        found.push_back(make_path("avx512", avx512_ops(), avx512_encoder(), {bf16, a8, f32}));
         if (cpu_has_bf16())
             for (Path &path : found) path.decoder = wide_row_decoder();
     }
-    if (avx2_ops() && cpu_has_avx2()) found.push_back(make_path("avx2", avx2_ops(), {}));
-    found.push_back(make_path("portable", portable_ops(), {}));
+    if (avx2_ops() && cpu_has_avx2()) found.push_back(make_path("avx2", avx2_ops(), avx2_encoder(), {}));
+    found.push_back(make_path("portable", portable_ops(), portable_encoder(), {}));
     return found;
 }
 

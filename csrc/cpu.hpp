@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "encode/encoder.hpp"
 #include "ops.hpp"
 #include "row_decoder.hpp"
 #include "row_kernel.hpp"
@@ -15,6 +16,7 @@ struct Path {
     const char *name;
     const Ops *ops;
     std::vector<const RowKernel *> kernels;  // most preferred first; the general ones, last, take every weight
+    const Encoder *encoder;
     const RowDecoder *decoder;  // of whole rows; null where there is none but the general one
     bool tiles;                 // whether long_product runs
 };

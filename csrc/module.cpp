@@ -120,5 +120,6 @@ NB_MODULE(_core, m) {
           "threads"_a = 1, "path"_a = "", "second_scales"_a.noconvert() = nb::none(),
           "second_offsets"_a.noconvert() = nb::none(), "table[code] * scale + offset for some rows.");
     bind_weight(m);
+    bind_encoder(m);
     kbit::binding::bind_decoder(m);
 }

@@ -5,28 +5,11 @@
 #include <cstring>
 #include <vector>
 
-#include "pool.hpp"
+#include "floats.hpp"
+#include "pieces.hpp"
 
 namespace kbit {
 namespace {
-
-constexpr int64_t kPiece = 16384;       // codes of a row handled at once; a multiple of 64
-constexpr int64_t kTask = 1 << 16;      // codes worth waking a thread for
-
-// Pieces of rows, several to a task where rows are short.
-template <class Body>
-void over_pieces(int64_t rows, int64_t cols, int threads, const Body &body) {
-    if (rows <= 0 || cols <= 0) return;
-    const int64_t pieces = (cols + kPiece - 1) / kPiece;
-    const int64_t rows_a_task = std::max<int64_t>(1, kTask / cols);
-    const int64_t row_tasks = (rows + rows_a_task - 1) / rows_a_task;
-    parallel_for(static_cast<size_t>(row_tasks * pieces), threads, [&](size_t task) {
-        const int64_t piece = static_cast<int64_t>(task) % pieces, at = static_cast<int64_t>(task) / pieces;
-        const int64_t start = piece * kPiece, n = std::min(kPiece, cols - start);
-        const int64_t end = std::min(rows, (at + 1) * rows_a_task);
-        for (int64_t row = at * rows_a_task; row < end; ++row) body(row, start, n);
-    });
-}
 
 // `n` bytes with a stride as consecutive bytes: in place where they are, else through `room`.
 const uint8_t *consecutive(const uint8_t *from, int64_t stride, int64_t n, std::vector<uint8_t> &room) {
@@ -34,30 +17,6 @@ const uint8_t *consecutive(const uint8_t *from, int64_t stride, int64_t n, std::
     room.resize(static_cast<size_t>(n));
     for (int64_t i = 0; i < n; ++i) room[static_cast<size_t>(i)] = from[i * stride];
     return room.data();
-}
-
-float half_to_float(uint16_t half) {
-    const uint32_t sign = uint32_t{half} >> 15 << 31, exponent = (half >> 10) & 31, fraction = half & 1023;
-    uint32_t bits;
-    float value;
-    if (exponent == 0) {  // zero and subnormals: fraction * 2^-24
-        value = static_cast<float>(fraction) * 5.9604644775390625e-8f;
-        std::memcpy(&bits, &value, 4);
-        bits |= sign;
-    } else if (exponent == 31) {
-        bits = sign | 0x7f800000u | fraction << 13;
-    } else {
-        bits = sign | (exponent + 112) << 23 | fraction << 13;
-    }
-    std::memcpy(&value, &bits, 4);
-    return value;
-}
-
-float bfloat16_to_float(uint16_t raw) {
-    const uint32_t bits = uint32_t{raw} << 16;
-    float value;
-    std::memcpy(&value, &bits, 4);
-    return value;
 }
 
 }  // namespace

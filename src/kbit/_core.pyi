@@ -26,6 +26,33 @@ def decode(
     second_offsets: Any | None = None,
 ) -> None: ...
 
+def ranges(
+    weights: Any,
+    *,
+    type: str,  # noqa: A002
+    block: int,
+    flat: bool,
+    low: Any,
+    high: Any,
+    threads: int = 1,
+    path: str = "",
+) -> bool: ...
+def encode(
+    weights: Any,
+    *,
+    type: str,  # noqa: A002
+    bits: int,
+    boundaries: Any,
+    scales: Any,
+    offsets: Any | None = None,
+    scales_a_row: int,
+    block: int,
+    flat: bool,
+    out: Any,
+    threads: int = 1,
+    path: str = "",
+) -> None: ...
+
 class Weight:
     def __init__(
         self,

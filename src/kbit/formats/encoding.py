@@ -1,9 +1,12 @@
 """Nearest entry: weights to codes and scales."""
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor
 
 from kbit.errors import FormatError
+from kbit.formats import encoding_core
 from kbit.formats.densities import fit_table, quantile_density, scaled_density
 from kbit.formats.fitted_tables import Density
 from kbit.formats.packed import PackedTensor
@@ -73,20 +76,10 @@ def encode_scaled(
     """
     rows, cols = _check_weight(weight, fmt)
     stored_table, entries = _entries(fmt, table)
-    weight = weight.detach()
-    codes = torch.empty(rows, row_bytes(cols, fmt.bits), dtype=torch.uint8, device=weight.device)
     entries = entries.to(weight.device)
     boundaries = (entries[1:].double() + entries[:-1].double()).div(2).float()
-    scale_values, offset_values = scales.values, None if offsets is None else offsets.values
-    step = max(1, SLICE_WEIGHTS // max(cols, 1))
-    for start in range(0, rows if cols else 0, step):
-        part = weight[start : start + step].float()
-        scale = _spread(scale_values, fmt, start, part.shape)
-        if offset_values is not None:
-            part = part - _spread(offset_values, fmt, start, part.shape)
-        part = torch.where(scale > 0, part / scale, torch.zeros((), device=part.device))
-        code = torch.bucketize(part, boundaries, out_int32=True).to(torch.uint8)
-        codes[start : start + step] = pack_codes(code, fmt.bits)
+    find = encoding_core.codes if encoding_core.serves(weight) else codes_torch
+    codes = find(weight.detach(), fmt, boundaries, scales.values, None if offsets is None else offsets.values)
     return PackedTensor(
         format=fmt,
         shape=(rows, cols),
@@ -97,6 +90,35 @@ def encode_scaled(
         second_scales=scales.second,
         second_offsets=None if offsets is None else offsets.second,
     )
+
+
+def codes_torch(
+    weight: Tensor, fmt: WeightFormat, boundaries: Tensor, scales: Tensor, offsets: Tensor | None
+) -> Tensor:
+    """Codes in PyTorch, on any device; the C++ core finds the same ones.
+
+    Args:
+        weight: [rows, cols].
+        fmt: a packed format.
+        boundaries: float32, midpoints of neighbouring entries.
+        scales: float32, shaped as stored.
+        offsets: likewise, or None.
+
+    Returns:
+        uint8 [rows, row_bytes].
+    """
+    rows, cols = weight.shape
+    codes = torch.empty(rows, row_bytes(cols, fmt.bits), dtype=torch.uint8, device=weight.device)
+    step = max(1, SLICE_WEIGHTS // max(cols, 1))
+    for start in range(0, rows if cols else 0, step):
+        part = weight[start : start + step].float()
+        scale = _spread(scales, fmt, start, part.shape)
+        if offsets is not None:
+            part = part - _spread(offsets, fmt, start, part.shape)
+        part = torch.where(scale > 0, part / scale, torch.zeros((), device=part.device))
+        code = torch.bucketize(part, boundaries, out_int32=True).to(torch.uint8)
+        codes[start : start + step] = pack_codes(code, fmt.bits)
+    return codes
 
 
 def range_scales(
@@ -114,11 +136,11 @@ def range_scales(
     """
     # A fitted table belongs to weights scaled to [-1, 1], whatever its own ends are.
     first, last = (-1.0, 1.0) if fmt.datatype.stored_table else (float(entries[0]), float(entries[-1]))
-    low, high, mean = _ranges(weight, fmt)
+    low, high = _ranges(weight, fmt)
     if fmt.maps_range:
         scales = store_scales((high.double() - low.double()) / (last - first), fmt)
         return scales, store_offsets(low.double() - first * scales.values.double(), fmt)
-    offsets = store_offsets(mean, fmt) if fmt.has_offset else None
+    offsets = store_offsets(_means(weight, fmt), fmt) if fmt.has_offset else None
     if offsets is not None:
         low, high = low - offsets.values, high - offsets.values
     return store_scales(torch.maximum(-low, high).double() / max(-first, last), fmt), offsets
@@ -147,46 +169,68 @@ def _entries(fmt: WeightFormat, table: Tensor | None) -> tuple[Tensor | None, Te
     return stored, values.cpu()
 
 
-def _ranges(weight: Tensor, fmt: WeightFormat) -> tuple[Tensor, Tensor, Tensor]:
-    """Least, greatest and mean weight of each block, float32, shaped like the scales."""
-    rows, cols = matrix_shape(weight.shape)
-    shape = scale_shape(fmt, weight.shape)
-    if rows * cols == 0:
-        zeros = torch.zeros(shape, device=weight.device)
-        return zeros, zeros, zeros
+def _ranges(weight: Tensor, fmt: WeightFormat) -> tuple[Tensor, Tensor]:
+    """Least and greatest weight of each block, float32, shaped like the scales."""
+    if weight.numel() == 0:
+        zeros = torch.zeros(scale_shape(fmt, weight.shape), device=weight.device)
+        return zeros, zeros
+    found = encoding_core.ranges(weight, fmt) if encoding_core.serves(weight) else ranges_torch(weight, fmt)
+    if found is None:
+        bad = int((~torch.isfinite(weight)).sum())
+        raise FormatError(
+            f"{bad} of {weight.numel()} weights are NaN or infinite: k bits cannot hold them; "
+            "repair the model, or keep this tensor in 16 bits"
+        )
+    low, high = found
+    return low + 0.0, high + 0.0  # no negative zeros, which a range may or may not end in
+
+
+def ranges_torch(weight: Tensor, fmt: WeightFormat) -> tuple[Tensor, Tensor] | None:
+    """The same in PyTorch, on any device; None where a weight is NaN or infinite."""
+    low, high = _by_blocks(weight, fmt, lambda part, dim: part.aminmax(dim=dim))
+    return (low, high) if bool(torch.isfinite(low).all() and torch.isfinite(high).all()) else None
+
+
+def _means(weight: Tensor, fmt: WeightFormat) -> Tensor:
+    """Mean weight of each block, float32, shaped like the scales."""
+    if weight.numel() == 0:
+        return torch.zeros(scale_shape(fmt, weight.shape), device=weight.device)
     if fmt.block == "tensor":
-        along, mean = 0, weight.mean(dtype=torch.float64)
-        found = [tuple(figure.float().reshape(1) for figure in (*weight.aminmax(), mean))]
-    elif fmt.flat:
+        return weight.mean(dtype=torch.float64).float().reshape(1)
+    (mean,) = _by_blocks(weight, fmt, lambda part, dim: (part.mean(dim=dim),))
+    return mean
+
+
+def _by_blocks(
+    weight: Tensor, fmt: WeightFormat, figures: Callable[[Tensor, int], Sequence[Tensor]]
+) -> tuple[Tensor, ...]:
+    """Figures of each block, from float32 slices of blocks [n, blocks, block] and the dimension to reduce."""
+    rows, cols = matrix_shape(weight.shape)
+    if fmt.block == "tensor":
+        return tuple(figure.float().reshape(1) for figure in figures(weight.reshape(-1), 0))
+    if fmt.flat:
         block, along, flat = int(fmt.block), 1, weight.reshape(1, -1)
         step = max(1, SLICE_WEIGHTS // block) * block
-        found = [_block_ranges(flat[:, at : at + step], block) for at in range(0, rows * cols, step)]
+        parts = [flat[:, at : at + step] for at in range(0, rows * cols, step)]
     else:
         block, along = cols if fmt.block == "row" else int(fmt.block), 0
         step = max(1, SLICE_WEIGHTS // cols)
-        found = [_block_ranges(weight[at : at + step], block) for at in range(0, rows, step)]
-    low, high, mean = (torch.cat(column, dim=along).reshape(shape) for column in zip(*found, strict=True))
-    if not bool(torch.isfinite(low).all() and torch.isfinite(high).all()):
-        bad = int((~torch.isfinite(weight)).sum())
-        raise FormatError(
-            f"{bad} of {rows * cols} weights are NaN or infinite: k bits cannot hold them; "
-            "repair the model, or keep this tensor in 16 bits"
-        )
-    return low, high, mean
+        parts = [weight[at : at + step] for at in range(0, rows, step)]
+    found = [_of_blocks(part.float(), block, figures) for part in parts]
+    shape = scale_shape(fmt, weight.shape)
+    return tuple(torch.cat(column, dim=along).reshape(shape) for column in zip(*found, strict=True))
 
 
-def _block_ranges(part: Tensor, block: int) -> tuple[Tensor, Tensor, Tensor]:
-    part = part.float()
+def _of_blocks(
+    part: Tensor, block: int, figures: Callable[[Tensor, int], Sequence[Tensor]]
+) -> list[Tensor]:
     whole = part.shape[1] // block * block
     found = []
     if whole:
-        blocks = part[:, :whole].reshape(part.shape[0], -1, block)
-        found.append((*blocks.aminmax(dim=2), blocks.mean(dim=2)))
+        found.append(tuple(figures(part[:, :whole].reshape(part.shape[0], -1, block), 2)))
     if whole < part.shape[1]:
-        rest = part[:, whole:]
-        found.append((*rest.aminmax(dim=1, keepdim=True), rest.mean(dim=1, keepdim=True)))
-    low, high, mean = (torch.cat(column, dim=1) for column in zip(*found, strict=True))
-    return low, high, mean
+        found.append(tuple(figures(part[:, None, whole:], 2)))
+    return [torch.cat(column, dim=1) for column in zip(*found, strict=True)]
 
 
 def _spread(scales: Tensor, fmt: WeightFormat, start: int, shape: torch.Size) -> Tensor:
