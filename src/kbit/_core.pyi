@@ -25,7 +25,6 @@ def decode(
     second_scales: Any | None = None,
     second_offsets: Any | None = None,
 ) -> None: ...
-
 def ranges(
     weights: Any,
     *,

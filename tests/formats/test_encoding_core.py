@@ -9,7 +9,17 @@ from kbit.formats import DATATYPES, encode, encoding_core, parse_format
 from kbit.formats.encoding import codes_torch, encode_scaled, range_scales, ranges_torch
 
 PACKED = [name for name, row in DATATYPES.items() if row.is_packed]
-LAYOUTS = ("b16", "b48", "b64:q8", "row", "tensor:fp32", "flat32", "flat80:bf16", "b32:center", "b64:affine:q8")
+LAYOUTS = (
+    "b16",
+    "b48",
+    "b64:q8",
+    "row",
+    "tensor:fp32",
+    "flat32",
+    "flat80:bf16",
+    "b32:center",
+    "b64:affine:q8",
+)
 TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -111,6 +121,4 @@ def test_the_core_refuses_what_does_not_fit():
         with pytest.raises((ValueError, TypeError)):
             _core.encode(weight, **(good | change))
     with pytest.raises(ValueError):
-        _core.ranges(
-            weight, type="fp32", block=64, flat=False, low=torch.zeros(3), high=torch.zeros(4)
-        )
+        _core.ranges(weight, type="fp32", block=64, flat=False, low=torch.zeros(3), high=torch.zeros(4))

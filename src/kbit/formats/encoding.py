@@ -221,9 +221,7 @@ def _by_blocks(
     return tuple(torch.cat(column, dim=along).reshape(shape) for column in zip(*found, strict=True))
 
 
-def _of_blocks(
-    part: Tensor, block: int, figures: Callable[[Tensor, int], Sequence[Tensor]]
-) -> list[Tensor]:
+def _of_blocks(part: Tensor, block: int, figures: Callable[[Tensor, int], Sequence[Tensor]]) -> list[Tensor]:
     whole = part.shape[1] // block * block
     found = []
     if whole:
