@@ -1,4 +1,4 @@
-"""Ranges of blocks and codes of nearest entries in the C++ core: the same numbers as PyTorch's, many times faster."""
+"""Ranges of blocks and codes of nearest entries in the C++ core: the same numbers as PyTorch's, faster."""
 
 import torch
 from torch import Tensor
@@ -97,7 +97,7 @@ def codes(
 
 
 def _raw(weight: Tensor, flat: bool) -> Tensor:
-    """The weight as the core takes it: bits of a 16-bit type, rows one after another where blocks cross them."""
+    """The weight as the core takes it: raw bits of a 16-bit type; consecutive rows where blocks cross them."""
     weight = weight.detach()
     if flat or (weight.shape[1] > 1 and weight.stride(1) != 1):
         weight = weight.contiguous()
