@@ -97,7 +97,7 @@ def codes(
 
 
 def _raw(weight: Tensor, flat: bool) -> Tensor:
-    """The weight as the core takes it: raw bits of a 16-bit type; consecutive rows where blocks cross them."""
+    """The weight as the core takes it: 16-bit types as raw bits, whole where blocks cross rows."""
     weight = weight.detach()
     if flat or (weight.shape[1] > 1 and weight.stride(1) != 1):
         weight = weight.contiguous()
