@@ -1,6 +1,5 @@
 #include "cpu.hpp"
 
-#include "amx.hpp"
 #include "encode/encoder.hpp"
 
 #include <cstdlib>
@@ -51,7 +50,7 @@ bool cpu_has_amx() {
 
 Path make_path(const char *name, const Ops *ops, const Encoder *encoder,
                std::initializer_list<const RowKernel *> kernels) {
-    Path path{name, ops, {}, encoder, nullptr, false};
+    Path path{name, ops, {}, encoder, nullptr, nullptr, nullptr};
     for (const RowKernel *kernel : kernels)
         if (kernel) path.kernels.push_back(kernel);
     for (const Numerics numerics : {Numerics::f32, Numerics::bf16, Numerics::a8})
@@ -64,13 +63,16 @@ std::vector<Path> find_paths() {
     if (avx512_ops() && cpu_has_vbmi()) {
         const RowKernel *f32 = vbmi_f32_kernel(), *bf16 = cpu_has_bf16() ? vbmi_bf16_kernel() : nullptr;
         const RowKernel *a8 = cpu_has_vnni() ? vbmi_a8_kernel() : nullptr;
-        if ((amx_bf16_kernel() || amx_compiled()) && cpu_has_amx()) {
+        if ((amx_bf16_kernel() || amx_panel_kernel()) && cpu_has_amx()) {
             found.push_back(make_path("amx", avx512_ops(), avx512_encoder(), {amx_bf16_kernel(), bf16, a8, f32}));
-            found.back().tiles = amx_compiled();
+            found.back().panels = amx_panel_kernel();
         }
         found.push_back(make_path("avx512", avx512_ops(), avx512_encoder(), {bf16, a8, f32}));
-        if (cpu_has_bf16())
-            for (Path &path : found) path.decoder = wide_row_decoder();
+        if (cpu_has_bf16()) found.back().panels = bf16_panel_kernel();
+        for (Path &path : found) {
+            if (cpu_has_bf16()) path.decoder = wide_row_decoder();
+            if (cpu_has_vnni()) path.a8_panels = vnni_panel_kernel();
+        }
     }
     if (avx2_ops() && cpu_has_avx2()) found.push_back(make_path("avx2", avx2_ops(), avx2_encoder(), {}));
     found.push_back(make_path("portable", portable_ops(), portable_encoder(), {}));

@@ -4,8 +4,10 @@
 #include <string>
 #include <vector>
 
+#include "a8_panel_kernel.hpp"
 #include "encode/encoder.hpp"
 #include "ops.hpp"
+#include "panel_kernel.hpp"
 #include "row_decoder.hpp"
 #include "row_kernel.hpp"
 
@@ -18,7 +20,8 @@ struct Path {
     std::vector<const RowKernel *> kernels;  // most preferred first; the general ones, last, take every weight
     const Encoder *encoder;
     const RowDecoder *decoder;  // of whole rows; null where there is none but the general one
-    bool tiles;                 // whether long_product runs
+    const PanelKernel *panels;  // of products with many rows; null where decoded rows and a dense product serve
+    const A8PanelKernel *a8_panels;  // the same with 8-bit activations, or null
 };
 
 // Best first; "portable" is always there.

@@ -70,11 +70,26 @@ class Weight {
     // out = x W^T + bias: x bfloat16 [n, cols], bias float32 [rows] or 0, out bfloat16 [n, rows], by address.
     void long_multiply(uintptr_t x, int64_t n, int64_t stride, uintptr_t bias, uintptr_t out, int threads) const {
         const Path &path = choose_path(path_);
-        check(path.tiles && prepared_.cols > 0, "this path has no product of many rows: decode and multiply");
+        check(path.panels && prepared_.cols > 0, "this path has no product of many rows: decode and multiply");
         nb::gil_scoped_release release;
         const RowSource source(*path.ops, path.decoder, prepared_);
-        long_product({reinterpret_cast<const uint16_t *>(x), n, stride}, source,
+        long_product(*path.panels, {reinterpret_cast<const uint16_t *>(x), n, stride}, source,
                      reinterpret_cast<const float *>(bias), reinterpret_cast<uint16_t *>(out), threads);
+    }
+
+    bool long_a8() const {
+        const A8PanelKernel *kernel = choose_path(path_).a8_panels;
+        return kernel && kernel->serves(prepared_);
+    }
+
+    // The same with 8-bit activations; x and out of one type, bfloat16 or float32.
+    void long_multiply_a8(uintptr_t x, bool bfloat16, int64_t n, int64_t stride, uintptr_t bias, uintptr_t out,
+                          int threads) const {
+        check(long_a8(), "this path has no 8-bit product of many rows of this weight: a few rows at a time");
+        const Path &path = choose_path(path_);
+        nb::gil_scoped_release release;
+        long_product_a8(*path.a8_panels, *path.ops, reinterpret_cast<const void *>(x), bfloat16, n, stride, prepared_,
+                        reinterpret_cast<const float *>(bias), reinterpret_cast<void *>(out), bfloat16, threads);
     }
 
     // Rows [first, first + count) to out, bfloat16 or float32 [count, cols], by address.
@@ -113,14 +128,22 @@ void bind_weight(nb::module_ &m) {
              "threads"_a = 1, "y = x W^T, by address: x float32 or bfloat16 [n, cols], y float32 [n, rows].")
         .def("long_multiply", &Weight::long_multiply, "x"_a, "n"_a, "stride"_a, "bias"_a, "out"_a, "threads"_a = 1,
              "out = x W^T + bias for many rows, by address: x and out bfloat16, bias float32 or 0.")
+        .def("long_multiply_a8", &Weight::long_multiply_a8, "x"_a, "bfloat16"_a, "n"_a, "stride"_a, "bias"_a, "out"_a,
+             "threads"_a = 1, "The same with 8-bit activations: x and out float32 or bfloat16, bias float32 or 0.")
+        .def_prop_ro("long_a8", &Weight::long_a8, "Whether long_multiply_a8 takes this weight here.")
         .def("decode", &Weight::decode, "first"_a, "count"_a, "out"_a, "bfloat16"_a, "threads"_a = 1,
              "Rows to bfloat16 or float32 [count, cols], by address.")
         .def_prop_ro("address", &Weight::address, "Where a Decoder finds it, while this object lives.")
         .def("kernel", &Weight::kernel, "numerics"_a, "n"_a = 1,
              "Name of the kernel that multiplies n rows with these numerics.");
-    m.def("long_products", [](const std::string &path) { return choose_path(path).tiles; }, "path"_a = "",
+    m.def("long_products", [](const std::string &path) { return choose_path(path).panels != nullptr; }, "path"_a = "",
           "Whether Weight.long_multiply runs here.");
-    m.def("long_workspace_bytes", &amx_workspace_bytes, "What each thread keeps for long products, at most.");
+    m.def("long_workspace_bytes",
+          [] {
+              const PanelKernel *panels = choose_path("").panels;
+              return panels ? panels->workspace_bytes() : int64_t{0};
+          },
+          "What each thread keeps for long products, at most.");
     m.def("openmp_runtime", [] { return std::string(openmp_runtime()); },
           "File of PyTorch's OpenMP runtime, whose threads do long products; empty: threads of our own do.");
 }

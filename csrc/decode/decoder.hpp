@@ -53,7 +53,7 @@ class Decoder {
     void step(Cache &cache, const int64_t *tokens, const int64_t *slots, const int64_t *places,
               const uint8_t *wanted, int n, const float *cos, const float *sin, float *logits, int threads);
 
-    // Whether `read` runs: products of many rows on tiles, for all weights of the layers.
+    // Whether `read` runs: products of many rows in panels, for all weights of the layers.
     bool reads() const;
     // Reads n tokens of one text, from place `start` on: each weight is decoded once for all of them. logits
     // [vocabulary] of the last, or null.

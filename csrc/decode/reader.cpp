@@ -3,30 +3,45 @@
 #include <algorithm>
 #include <vector>
 
-#include "../amx.hpp"
 #include "../cpu.hpp"
+#include "../long_product.hpp"
 #include "decoder.hpp"
 
 namespace kbit {
 namespace {
 
 constexpr int64_t kRowsATask = 16;  // of norms and rotations
-constexpr int64_t kPanelWidth = 128;  // of a product: rows of a weight that a thread takes
+constexpr int kParts = 3;  // 16, 32 or 64 columns share a scale
 
 RowSource source_of(const Linear &weight, const Path &path) {
     if (weight.bf16) return RowSource(*path.ops, weight.bf16, weight.rows, weight.cols);
     return RowSource(*path.ops, path.decoder, *weight.packed);
 }
 
-bool on_tiles(const Linear &weight) { return weight.cols > 0 && weight.rows > 0 && (weight.packed || weight.bf16); }
+// Whether activations are rounded to 8 bits for this weight.
+bool in_eight_bits(const Linear &weight, Numerics numerics) { return weight.packed && numerics == Numerics::a8; }
+
+bool in_panels(const Linear &weight, Numerics numerics, const Path &path) {
+    if (weight.cols <= 0 || weight.rows <= 0) return false;
+    if (in_eight_bits(weight, numerics)) return path.a8_panels && path.a8_panels->serves(*weight.packed);
+    return path.panels && (weight.packed || weight.bf16);
+}
+
+// Panels of one weight, and what they multiply.
+struct Panels {
+    const Linear *weight;
+    int64_t width, count;
+    const EightBitRows *rounded;  // null: bfloat16
+};
 
 }  // namespace
 
 bool Decoder::reads() const {
-    if (numerics_ == Numerics::f32 || !choose_path(path_).tiles) return false;
+    if (numerics_ == Numerics::f32) return false;
+    const Path &path = choose_path(path_);
     for (const Layer &layer : layers)
         for (const Linear *weight : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down})
-            if (!on_tiles(*weight)) return false;
+            if (!in_panels(*weight, numerics_, path)) return false;
     return true;
 }
 
@@ -85,6 +100,13 @@ void Decoder::read(Cache &cache, const int64_t *tokens, int64_t slot, int64_t st
     rooms_.resize(std::max(rooms_.size(), static_cast<size_t>(std::max(1, threads))));
     for (Room &room : rooms_) room.of(std::max(block_room, row_room));
     const Path &path = choose_path(path_);
+    Room eighths[kParts];  // of rounded activations, by the columns that share a scale
+    for (const Layer &layer : layers)
+        for (const Linear *weight : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down})
+            if (in_eight_bits(*weight, numerics_)) {
+                const int part = part_of(*weight->packed);
+                eighths[part / 32].of(static_cast<size_t>(eight_bit_room(n, weight->cols, part)));
+            }
 
     run_team(threads, [&](Team &team, int index) {
         float *room = reinterpret_cast<float *>(rooms_[static_cast<size_t>(index)].of(0));
@@ -93,27 +115,58 @@ void Decoder::read(Cache &cache, const int64_t *tokens, int64_t slot, int64_t st
                 for (int64_t i = first; i < std::min(n, first + kRowsATask); ++i) body(i);
             team.barrier();
         };
-        // Pieces of several weights in a row; done(first, last) after the pieces of all of them where `together`.
+        // Panels of several weights in a row; done(first, last) after the panels of all of them where `together`.
         const auto products = [&](std::initializer_list<const Linear *> weights, const uint16_t *in,
                                   std::initializer_list<uint16_t *> outs, bool together, const auto &done) {
             const BfloatRows from{in, n, (*weights.begin())->cols};
-            std::vector<RowSource> sources;
-            std::vector<int64_t> ends;
+            std::vector<Panels> panels;
+            EightBitRows rounded[kParts];
+            bool is_rounded[kParts] = {};
+            int64_t pieces = 0;
             for (const Linear *weight : weights) {
-                sources.push_back(source_of(*weight, path));
-                ends.push_back((ends.empty() ? 0 : ends.back()) + (weight->rows + kPanelWidth - 1) / kPanelWidth);
-            }
-            const int64_t pieces = together ? ends.front() : ends.back();
-            for (int64_t piece; (piece = static_cast<int64_t>(team.take())) < pieces;) {
-                size_t w = 0;
-                while (piece >= ends[w]) ++w;
-                const int64_t first = (piece - (w ? ends[w - 1] : 0)) * kPanelWidth;
-                for (size_t last = together ? sources.size() : w + 1; w < last; ++w) {
-                    const Linear &weight = **(weights.begin() + w);
-                    amx_panel(from, sources[w], weight.bias, *(outs.begin() + w), first,
-                              std::min(kPanelWidth, weight.rows - first));
+                Panels made{weight, 0, 0, nullptr};
+                if (in_eight_bits(*weight, numerics_)) {
+                    const int part = part_of(*weight->packed), which = part / 32;  // 16, 32 or 64
+                    made.rounded = &rounded[which];
+                    if (!is_rounded[which]) {
+                        is_rounded[which] = true;
+                        rounded[which] = eight_bit_rows(n, weight->cols, part, eighths[which].of(0));
+                        const Activations given{in, true, weight->cols, static_cast<int>(n)};
+                        rows([&](int64_t i) { path.a8_panels->arrange(given, i, rounded[which]); });
+                    }
+                    made.width = panel_width(weight->rows, path.a8_panels->widest(weight->cols), path.a8_panels->grain, threads);
+                } else {
+                    made.width = panel_width(weight->rows, path.panels->widest(weight->cols), path.panels->grain, threads);
                 }
-                done(first, std::min(first + kPanelWidth, (*weights.begin())->rows));
+                made.count = (weight->rows + made.width - 1) / made.width;
+                pieces += made.count;
+                panels.push_back(made);
+            }
+            const auto multiply_panel = [&](size_t w, int64_t first, int64_t last) {
+                const Linear &weight = *panels[w].weight;
+                uint16_t *out = *(outs.begin() + w);
+                if (panels[w].rounded)
+                    path.a8_panels->panel(*path.ops, *panels[w].rounded, *weight.packed, weight.bias, out, true, first, last - first);
+                else
+                    path.panels->panel(from, source_of(weight, path), weight.bias, out, first, last - first);
+            };
+            if (together) {  // of one shape: the narrowest panels of all
+                int64_t width = panels.front().width;
+                for (const Panels &each : panels) width = std::min(width, each.width);
+                const int64_t all = panels.front().weight->rows;
+                for (int64_t first; (first = static_cast<int64_t>(team.take()) * width) < all;) {
+                    const int64_t last = std::min(all, first + width);
+                    for (size_t w = 0; w < panels.size(); ++w) multiply_panel(w, first, last);
+                    done(first, last);
+                }
+            } else {
+                for (int64_t piece; (piece = static_cast<int64_t>(team.take())) < pieces;) {
+                    size_t w = 0;
+                    for (; piece >= panels[w].count; ++w) piece -= panels[w].count;
+                    const int64_t first = piece * panels[w].width, last = std::min(panels[w].weight->rows, first + panels[w].width);
+                    multiply_panel(w, first, last);
+                    done(first, last);
+                }
             }
             team.barrier();
         };

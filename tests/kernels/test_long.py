@@ -9,7 +9,7 @@ import torch
 from kbit import _core
 from kbit.formats import PackedTensor, decode, encode, parse_format
 from kbit.formats.decoding import core_parts
-from kbit.kernels import kernel_for, long, product
+from kbit.kernels import core, kernel_for, long, product
 
 # Blocks that divide rows and that do not, every k, offsets, every scale type.
 TEXTS = [
@@ -85,7 +85,9 @@ def test_product_of_many_rows(
         x = torch.randn(n, cols, generator=generator).to(dtype)
         bias = torch.randn(rows, generator=generator).to(dtype)
         kernel = kernel_for(packed.format, dtype=dtype, rows=n)
-        assert kernel.name == ("tiles" if path == "amx" and dtype == torch.bfloat16 else "panels")
+        assert kernel.name == (
+            "core-panels" if dtype == torch.bfloat16 and _core.long_products(path) else "panels"
+        )
         y = kernel.product(x, packed, bias)
         assert (y.shape, y.dtype) == ((n, rows), dtype)
         weight = decode(packed, torch.bfloat16 if dtype == torch.bfloat16 else torch.float32).double().numpy()
@@ -145,3 +147,47 @@ def test_workspace_is_bounded() -> None:
         long.panels_product(torch.randn(count, 2150), packed, None)
         assert long._held.memory.nbytes <= 4 * before
     assert _core.long_workspace_bytes() < 4 << 20
+
+
+@pytest.mark.parametrize("path", _core.paths())
+@pytest.mark.parametrize("text", [*TEXTS, "uint8:b64", "int8:b16"])
+def test_eight_bit_product_of_many_rows_is_that_of_few(
+    path: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rounding is by 64 activations and sums of a block are exact, however many rows there are."""
+    monkeypatch.setenv("KBIT_KERNEL", path)
+    for (rows, cols), n in zip(SHAPES, (18, 17, 40, 64, 100), strict=True):
+        packed = make(text, rows, cols)
+        generator = torch.Generator().manual_seed(n)
+        x = torch.randn(n, cols, generator=generator)
+        x[3] = 0
+        bias = torch.randn(rows, generator=generator)
+        many = core.core_product_a8(x, packed, bias)
+        few = torch.cat([core.core_product_a8(x[i : i + 16], packed, bias) for i in range(0, n, 16)])
+        sums = x.abs() @ decode(packed).abs().T + bias.abs()
+        assert ((many - few).abs() <= 4e-6 * sums + 1e-7).all(), (rows, cols)
+        halves = core.core_product_a8(x.bfloat16(), packed, bias)
+        exact = core.core_product_a8(x.bfloat16().float(), packed, bias)
+        assert ((halves.float() - exact).abs() <= 2.0**-8 * exact.abs() + 4e-6 * sums).all()
+
+
+@pytest.mark.parametrize("path", _core.paths())
+def test_eight_bit_products_near_the_exact_one(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against float64: half a unit of each activation and weight is the most that is lost."""
+    monkeypatch.setenv("KBIT_KERNEL", path)
+    packed, x = make("int4:b64", 70, 640), torch.randn(50, 640)
+    weight = decode(packed).double()
+    y = core.core_product_a8(x, packed, None).double()
+    quantum = x.view(50, 10, 64).abs().amax(-1).repeat_interleave(64, 1).double() / 127
+    assert ((y - x.double() @ weight.T).abs() <= (quantum / 2) @ weight.abs().T + 1e-4).all()
+
+
+@pytest.mark.parametrize("path", _core.paths())
+def test_a_number_that_is_none_stays_in_its_row(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KBIT_KERNEL", path)
+    packed, x = make("nf4:b64", 70, 130), torch.randn(20, 130)
+    x[7, 90] = torch.nan
+    for given in (x, x.bfloat16()):
+        y = core.core_product_a8(given, packed, None)
+        assert y[7].isnan().all()
+        assert not y[torch.arange(20) != 7].isnan().any()

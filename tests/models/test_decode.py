@@ -291,8 +291,9 @@ def test_settings_out_of_range_are_refused():
         Chooser(Sampling(temperature=0)).choose(torch.tensor([1.0, math.nan]), [1])
 
 
-tiles = pytest.mark.skipif(
-    not _core.long_products(), reason="this processor has no tiles: prompts go a few tokens at a time"
+panels = pytest.mark.skipif(
+    not _core.long_products(),
+    reason="this processor has no products in panels: prompts go a few tokens at a time",
 )
 
 
@@ -304,7 +305,7 @@ def errors(model, exact_model, ids, prompt, **settings):
     return float((ours - exact).norm() / exact.norm()), float((theirs - exact).norm() / exact.norm())
 
 
-@tiles
+@panels
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("panel", [512, 40])
 def test_a_long_prompt_is_read_as_transformers_reads_it(name, panel, monkeypatch):
@@ -316,7 +317,7 @@ def test_a_long_prompt_is_read_as_transformers_reads_it(name, panel, monkeypatch
     assert ours < 1.2 * theirs
 
 
-@tiles
+@panels
 @pytest.mark.parametrize("fmt", ["int4:b64", "nf3:b32", "uint5:row", "int6:flat64"])
 def test_packed_weights_are_read_too(fmt, tmp_path):
     make("llama", torch.bfloat16).save_pretrained(tmp_path / "dense")
@@ -327,7 +328,7 @@ def test_packed_weights_are_read_too(fmt, tmp_path):
     assert ours < 1.2 * theirs
 
 
-@tiles
+@panels
 @pytest.mark.parametrize("bits", [32, 16, 8])
 def test_every_cache_is_filled_by_a_long_prompt(bits):
     model, ids = make("qwen3", torch.bfloat16), tokens(70)

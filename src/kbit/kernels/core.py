@@ -72,9 +72,29 @@ def core_product(x: Tensor, packed: PackedTensor, bias: Tensor | None) -> Tensor
 def core_product_a8(x: Tensor, packed: PackedTensor, bias: Tensor | None) -> Tensor:
     """The same with activations rounded to 8 bits in blocks of 64, and the table too unless it is integers.
 
-    A block's 64 products are summed exactly in integers, as llama.cpp does for its types.
+    A block's 64 products are summed exactly in integers, as llama.cpp does for its types. Any number of rows:
+    beyond a few, each weight is decoded once into a panel that all rows are multiplied with.
     """
-    return _multiply(x, packed, bias, "a8")
+    weight = prepared(packed)
+    if x.shape[0] <= MOST_ROWS or not weight.long_a8:
+        return _multiply(x, packed, bias, "a8")
+    wanted = x.dtype
+    if wanted == torch.float16:
+        x = x.float()
+    if x.stride(-1) != 1 and x.shape[-1] > 1:
+        x = x.contiguous()
+    wide_bias = None if bias is None else bias.detach().float().contiguous()
+    y = x.new_empty(x.shape[0], packed.shape[0])
+    weight.long_multiply_a8(
+        x.data_ptr(),
+        x.dtype == torch.bfloat16,
+        x.shape[0],
+        x.stride(0),
+        0 if wide_bias is None else wide_bias.data_ptr(),
+        y.data_ptr(),
+        torch.get_num_threads(),
+    )
+    return y.to(wanted)
 
 
 def _multiply(x: Tensor, packed: PackedTensor, bias: Tensor | None, numerics: str) -> Tensor:

@@ -1,8 +1,8 @@
 """Products of many rows of activations: each weight is decoded once, used for all rows, and forgotten.
 
-Two ways. On a processor with AMX the core does it all: every thread decodes panels of the weight into tiles
-that stay in its cache, and runs the rows of x past them. Elsewhere a panel of rows of W is decoded into a
-workspace and multiplied by PyTorch's dense product.
+Two ways. On a processor with AMX or AVX-512 BF16 the core does it all: every thread decodes panels of the
+weight into the layout of its instructions, which stay in its cache, and runs the rows of x past them.
+Elsewhere a panel of rows of W is decoded into a workspace and multiplied by PyTorch's dense product.
 """
 
 import threading
@@ -27,13 +27,13 @@ _DIRECT = (torch.bfloat16, torch.float32)
 _held = threading.local()
 
 
-def tiles_serve(device: str, dtype: torch.dtype) -> bool:
+def core_panels_serve(device: str, dtype: torch.dtype) -> bool:
     """Whether the core multiplies many rows of this type by itself here."""
     return device == "cpu" and dtype == torch.bfloat16 and bool(_core.long_products())
 
 
-def tiles_workspace_bytes() -> int:
-    """What the threads of a product on tiles keep, all of them together, at most."""
+def core_panels_workspace_bytes() -> int:
+    """What the threads of a product in the core keep, all of them together, at most."""
     return int(_core.long_workspace_bytes()) * torch.get_num_threads()
 
 
@@ -42,8 +42,8 @@ def panels_serve(device: str, dtype: torch.dtype) -> bool:
     return device == "cpu" and dtype in (*_DIRECT, torch.float16)
 
 
-def tiles_product(x: Tensor, packed: PackedTensor, bias: Tensor | None) -> Tensor:
-    """Y = x W^T + bias on tiles: W rounded to bfloat16, sums in float32, y rounded once.
+def core_panels_product(x: Tensor, packed: PackedTensor, bias: Tensor | None) -> Tensor:
+    """Y = x W^T + bias in the core: W rounded to bfloat16, sums in float32, y rounded once.
 
     Args:
         x: bfloat16 [n, cols].

@@ -60,12 +60,12 @@ CORE_A8 = Kernel(
     product=core.core_product_a8,
     input_gradient=long.panels_input_gradient,
 )
-TILES = Kernel(
-    name="tiles",
+CORE_PANELS = Kernel(
+    name="core-panels",
     numerics="a16",
-    workspace_bytes=long.tiles_workspace_bytes(),
-    serves=lambda fmt, device, dtype: fmt.is_packed and long.tiles_serve(device, dtype),
-    product=long.tiles_product,
+    workspace_bytes=long.core_panels_workspace_bytes(),
+    serves=lambda fmt, device, dtype: fmt.is_packed and long.core_panels_serve(device, dtype),
+    product=long.core_panels_product,
     input_gradient=long.panels_input_gradient,
 )
 PANELS = Kernel(
@@ -86,7 +86,7 @@ REFERENCE = Kernel(
     input_gradient=reference_input_gradient,
 )
 
-KERNELS: tuple[Kernel, ...] = (CORE, CORE_A8, TILES, PANELS, REFERENCE)
+KERNELS: tuple[Kernel, ...] = (CORE, CORE_A8, CORE_PANELS, PANELS, REFERENCE)
 
 
 def available() -> list[str]:

@@ -1,6 +1,6 @@
 // The panel's weights are decoded once, into tiles that stay in the second-level cache; then all rows of the
 // input run past them, 32 at a time.
-#include "amx.hpp"
+#include "panel_kernel.hpp"
 
 #if defined(__AMX_BF16__) && defined(__AMX_TILE__) && defined(__AVX512BF16__) && defined(__x86_64__) && \
     defined(__linux__)
@@ -8,8 +8,10 @@
 #include <immintrin.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
+
+#include "panel_memory.hpp"
+#include "transpose.hpp"
 
 namespace kbit {
 namespace {
@@ -33,25 +35,10 @@ struct Workspace {
 constexpr int64_t kWeightBytes = kPanel * kSegment * 2, kXBytes = 2 * kSteps * kTile;
 constexpr int64_t kRowBytes = 16 * kRow * 2;
 
-// Memory of a thread, freed when it ends.
-struct Held {
-    uint8_t *at = nullptr;
-    int64_t size = 0;
-    ~Held() { std::free(at); }
-};
-
-// Kept by the thread for its next product, and grown where needed.
 Workspace workspace(int64_t sums_bytes) {
-    static thread_local Held held;
-    const int64_t needed = up(kWeightBytes + kXBytes + kRowBytes + sums_bytes, 4096);
-    if (held.size < needed) {
-        std::free(held.at);
-        held.at = static_cast<uint8_t *>(std::aligned_alloc(4096, static_cast<size_t>(needed)));
-        if (held.at == nullptr) std::abort();  // on a thread of a loop there is nobody to tell
-        held.size = needed;
-    }
+    static thread_local PanelMemory memory;
     Workspace w;
-    w.weights = held.at;
+    w.weights = memory.of(kWeightBytes + kXBytes + kRowBytes + sums_bytes);
     w.x = w.weights + kWeightBytes;
     w.rows = reinterpret_cast<uint16_t *>(w.x + kXBytes);
     w.sums = w.x + kXBytes + kRowBytes;
@@ -79,27 +66,6 @@ struct Tiles {
     ~Tiles() { _tile_release(); }
 };
 
-// Sixteen rows of sixteen pairs, transposed: out[pair][row].
-void transpose_pairs(const uint16_t *in, uint8_t *out) {
-    for (int quarter = 0; quarter < 4; ++quarter) {
-        __m512i z[4];
-        for (int i = 0; i < 4; ++i) {
-            const auto *at = reinterpret_cast<const __m128i *>(in + i * kRow + 8 * quarter);
-            z[i] = _mm512_castsi128_si512(_mm_loadu_si128(at));
-            z[i] = _mm512_inserti32x4(z[i], _mm_loadu_si128(at + kRow / 2), 1);
-            z[i] = _mm512_inserti32x4(z[i], _mm_loadu_si128(at + kRow), 2);
-            z[i] = _mm512_inserti32x4(z[i], _mm_loadu_si128(at + kRow / 2 * 3), 3);
-        }
-        const __m512i a = _mm512_unpacklo_epi32(z[0], z[1]), b = _mm512_unpackhi_epi32(z[0], z[1]);
-        const __m512i c = _mm512_unpacklo_epi32(z[2], z[3]), d = _mm512_unpackhi_epi32(z[2], z[3]);
-        auto *to = reinterpret_cast<__m512i *>(out) + 4 * quarter;
-        _mm512_store_si512(to, _mm512_unpacklo_epi64(a, c));
-        _mm512_store_si512(to + 1, _mm512_unpackhi_epi64(a, c));
-        _mm512_store_si512(to + 2, _mm512_unpacklo_epi64(b, d));
-        _mm512_store_si512(to + 3, _mm512_unpackhi_epi64(b, d));
-    }
-}
-
 // Columns [from, to) of weights [first, first + count) as tiles: for each 32 of them, for each 32 columns, two
 // tiles of sixteen.
 void decode_panel(const RowSource &w, int64_t first, int64_t count, int64_t from, int64_t to,
@@ -116,7 +82,8 @@ void decode_panel(const RowSource &w, int64_t first, int64_t count, int64_t from
             }
             uint8_t *tile = room.weights +
                             ((sixteen / 32 * steps + (start - from) / 32) * 2 + sixteen / 16 % 2) * kTile;
-            for (int64_t k = 0; k < padded; k += 32, tile += 2 * kTile) transpose_pairs(room.rows + k, tile);
+            for (int64_t k = 0; k < padded; k += 32, tile += 2 * kTile)
+                transpose_words(room.rows + k, kRow * 2, tile, 64);
         }
     }
 }
@@ -205,12 +172,7 @@ void write(const uint8_t *sums, int64_t rows, int64_t width, const float *bias, 
     }
 }
 
-}  // namespace
-
-bool amx_compiled() { return true; }
-
-void amx_panel(const BfloatRows &x, const RowSource &w, const float *bias, uint16_t *out, int64_t first,
-               int64_t count) {
+void panel(const BfloatRows &x, const RowSource &w, const float *bias, uint16_t *out, int64_t first, int64_t count) {
     const int64_t cols = w.cols(), rows = w.rows(), pairs = up(count, 32) / 32;
     const int64_t block_bytes = pairs * 4 * kTile;  // sums of 32 rows
     const bool whole = cols <= kSegment;
@@ -249,23 +211,24 @@ void amx_panel(const BfloatRows &x, const RowSource &w, const float *bias, uint1
     }
 }
 
-int64_t amx_widest_panel() { return kPanel; }
+int64_t widest(int64_t) { return kPanel; }
 
-int64_t amx_workspace_bytes() {
+int64_t workspace_bytes() {
     return up(kWeightBytes + kXBytes + kRowBytes + kRows / 32 * (kPanel / 32 * 4 * kTile), 4096);
 }
+
+const PanelKernel kKernel = {"amx", 32, widest, workspace_bytes, panel};
+
+}  // namespace
+
+const PanelKernel *amx_panel_kernel() { return &kKernel; }
 
 }  // namespace kbit
 
 #else
 
-#include <cstdlib>
-
 namespace kbit {
-bool amx_compiled() { return false; }
-void amx_panel(const BfloatRows &, const RowSource &, const float *, uint16_t *, int64_t, int64_t) { std::abort(); }
-int64_t amx_widest_panel() { return 32; }
-int64_t amx_workspace_bytes() { return 0; }
+const PanelKernel *amx_panel_kernel() { return nullptr; }
 }  // namespace kbit
 
 #endif
