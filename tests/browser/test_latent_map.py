@@ -39,6 +39,7 @@ def file(tmp_path_factory) -> Path:
             neighbours=[[1], [0], [3], [2]],
             prior=["a moon"],
             path=["one", "two"],
+            ends=["the first", "the <last>"],
         ),
         tmp_path_factory.mktemp("map") / "map.html",
     )  # fmt: skip
@@ -66,3 +67,32 @@ def test_the_map_is_looked_at(browser, file):
         pale = [page.locator("circle").nth(i).get_attribute("class") or "" for i in range(4)]
         assert ["pale" in c for c in pale] == [False, True, True, False]
         assert page.locator("section li").all_text_contents() == ["a moon", "one", "two"]
+        assert page.locator("section p").all_text_contents() == ["From: the first", "To: the <last>"]
+
+
+def test_the_map_is_walked_without_a_mouse(browser, file):
+    with pages.opened(browser, file) as page:
+        page.locator("#find").focus()
+        page.keyboard.press("Tab")
+        told = page.locator("#told")
+        assert "red <b>hen</b>" in told.text_content()
+        page.keyboard.press("ArrowRight")
+        assert "天地" in told.text_content()
+        page.fill("#find", "red")
+        page.locator("#find").press("Enter")
+        assert "red <b>hen</b>" in told.text_content()
+        page.locator("circle").first.focus()
+        page.keyboard.press("ArrowDown")  # only those that hold the word
+        assert "red sky" in told.text_content()
+        page.locator("#near li button").click()
+        assert "a barn" in told.text_content()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_map_is_drawn_in_the_colours_asked_for(browser, file, scheme):
+    from kbit.report.palette import THEMES
+
+    with pages.opened(browser, file, color_scheme=scheme) as page:
+        ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        wanted = THEMES[scheme].ground.lstrip("#")
+        assert ground == f"rgb({', '.join(str(int(wanted[i : i + 2], 16)) for i in (0, 2, 4))})"

@@ -127,6 +127,8 @@ def test_map(folder, capsys, suffix):
     assert -1 <= data["adjusted_rand"] <= 1
     assert len(data["prior"]) == 3
     assert len(data["path"]) == 7
+    assert data["path_ends"] == ["The soup.", "The moon."]
+    assert data["without_label"] == 0
 
 
 def test_the_map_of_any_language_model(folder, capsys, tmp_path):
@@ -161,6 +163,7 @@ def test_a_gan_stands_beside_its_sweep(folder, capsys, tmp_path):
         ("maximum likelihood", 0.7), ("maximum likelihood", 1.4), ("adversarial", 1.0),
     ]  # fmt: skip
     assert data["verdict"]["winner"] in ("gan", "sweep", "undecided")
+    assert set(data["verdict"]["by_seed"]) == {"1"}
     assert (tmp_path / "gan" / "plane.svg").read_text().startswith("<svg")
     entropy = [p["figures"]["decoding_entropy"]["generated"]["value"] for p in data["points"]]
     assert entropy[0] < entropy[1]
@@ -176,6 +179,23 @@ def test_a_gan_stands_beside_its_sweep(folder, capsys, tmp_path):
         (["latent", "sample", "{vae}", "--out", "x.jsonl", "--n", "0"], "--n"),
         (["latent", "map", "{vae}", "--text", "{text}", "--out", "x.pdf"], ".html"),
         (["latent", "map", "{vae}", "--text", "{text}", "--field", "wrods", "--out", "x.html"], "wrods"),
+        (["latent", "map", "{vae}", "--text", "{text}", "--out", "x.html", "--clusters", "0"], "--clusters"),
+        (
+            [
+                "latent",
+                "map",
+                "{vae}",
+                "--text",
+                "{text}",
+                "--field",
+                "words",
+                "--out",
+                "x.html",
+                "--label",
+                "kinds",
+            ],
+            "kinds",
+        ),
         (["measure", "{vae}", "--text", "{held}", "--context", "16"], "--context"),
         (["measure", "{vae}", "--text", "{held}", "--by"], "latent space"),
         (["latent", "trian"], "train"),

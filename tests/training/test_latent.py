@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from kbit.errors import TrainingError
+from kbit.models import load
 from kbit.models.latent import LatentConfig, LatentModel
 from kbit.models.latent.normal import Normal
 from kbit.training.latent import read_latent_recipe, train_vae
@@ -268,6 +269,41 @@ def test_a_gan_trains_and_resumes(recipe_file, tmp_path, cell):
 def test_a_wrong_recipe_is_named(recipe_file, extra, named):
     with pytest.raises(TrainingError, match=named):
         read_latent_recipe(recipe_file(extra=extra))
+
+
+def test_a_mixture_prior_is_trained_and_measured(recipe_file, tmp_path):
+    file = recipe_file(steps=12, extra='[[variants]]\nname = "mixed"\nannealing = "linear"')
+    file.write_text(file.read_text().replace("latent = 4", "latent = 4\nprior_components = 3"))
+    recipe = read_latent_recipe(file)
+    [trained] = train_vae(recipe, tmp_path / "out")
+    torch.manual_seed(3)
+    first, last = LatentModel(recipe.config(recipe.variants[0])), load(trained.folder, dtype=torch.float32)
+    assert last.prior.means.shape == (3, 4)
+    assert (last.prior.means - first.prior.means).abs().max() > 0.005  # beyond what 16 bits round
+    figures = trained.figures
+    assert figures.bits_per_byte <= figures.elbo_bits_per_byte
+    assert figures.rate_nats > 0
+    assert figures.reconstruction_bleu is not None or "bleu" in figures.reason
+
+
+def test_the_rate_to_a_mixture_of_standard_normals_is_that_to_one(recipe_file, tmp_path):
+    recipe = read_latent_recipe(recipe_file())
+    pieces = prepare_pieces(recipe, tmp_path / "out")
+    variant = recipe.variants[0]
+    torch.manual_seed(0)
+    one = LatentModel(recipe.config(variant))
+    one.posterior_proj.bias.data.copy_(torch.tensor([0.5, -1.0, 0.0, 2.0, -1.0, 0.5, 0.0, -0.5]))
+    mixed = LatentModel(replace(recipe, model=replace(recipe.model, prior_components=3)).config(variant))
+    mixed.load_state_dict(one.state_dict(), strict=False)
+    for parameter in (mixed.prior.means, mixed.prior.log_variances):
+        parameter.data.zero_()
+    ids, mask = pieces.batch(step=0, texts=8, seed=1)
+    with torch.no_grad():
+        found = [
+            vae_terms(model, ids, mask, variant, step=5, steps=10, hidden_token=0).rate
+            for model in [one] + [mixed] * 400
+        ]
+    assert sum(found[1:]) / 400 == pytest.approx(found[0], rel=0.02)
 
 
 def test_free_bits_do_not_go_with_a_mixture(recipe_file):

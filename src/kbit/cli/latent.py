@@ -124,7 +124,8 @@ def _train_gan(recipe: "LatentRecipe", out: Path, *, json: bool) -> int:
     from kbit.report.latent_map import plane_picture
     from kbit.training.checkpoint import write_text
     from kbit.training.latent.gan import train_gan
-    from kbit.training.latent.plane import human_pieces, judge, place, sample_file
+    from kbit.training.latent.plane import human_pieces, place, sample_file
+    from kbit.training.latent.verdict import judge
     from kbit.training.prepare import HELD_OUT, TRAINING
 
     trained = train_gan(recipe, out, report=_teller(), report_gan=_teller())
@@ -144,7 +145,7 @@ def _train_gan(recipe: "LatentRecipe", out: Path, *, json: bool) -> int:
             points.append(
                 place(texts, human, name=name, temperature=temperature, scorer=scorer, train=training)
             )
-    verdict = judge(points[-1], points[:-1])
+    verdict = judge(points[-1].bits, [point.bits for point in points[:-1]])
     picture = plane_picture([_point(point) for point in points], out / "plane.svg")
     data: dict[str, Any] = {
         "recipe": recipe.name,
@@ -230,6 +231,9 @@ def _draw_plane(console: "Console", data: dict[str, Any]) -> None:
     interval = "" if verdict.ci95 is None else f" ({verdict.ci95[0]:+.4f} to {verdict.ci95[1]:+.4f})"
     difference = "" if verdict.difference is None else f" {verdict.difference:+.4f}{interval} bits/byte:"
     console.print(f"GAN less sweep at equal entropy:{difference} {verdict.reason}.", soft_wrap=True)
+    if len(verdict.by_seed) > 1:
+        each = ", ".join(f"{s}: {_number(d, '+.4f')}" for s, d in verdict.by_seed.items())
+        console.print(f"By training seed: {each}", markup=False, soft_wrap=True)
     console.print(f"The picture: {data['picture']}", markup=False, soft_wrap=True)
 
 
@@ -299,7 +303,9 @@ def latent_map(
         raise UsageError(
             f"--texts is {FEWEST} or more, --samples and --seed 0 or more; given {texts}, {samples}, {seed}."
         )
-    documents, labels = _labelled(text, field, label)
+    if clusters is not None and clusters < 2:
+        raise UsageError(f"--clusters is {clusters}; give 2 or more, or leave it out.")
+    documents, labels, without_label = _labelled(text, field, label)
     chosen = np.unique(np.linspace(0, len(documents) - 1, min(texts, len(documents))).round().astype(int))
     documents = [documents[i] for i in chosen]
     labels = None if labels is None else [labels[i] for i in chosen]
@@ -307,8 +313,8 @@ def latent_map(
         raise UsageError(f"--text holds {len(documents)} texts that are not empty; give at least {FEWEST}.")
     loaded, tokenizer = load(model, dtype=torch.float32), load_tokenizer(model)
     vectors = text_vectors(loaded, tokenizer, documents)
-    count = clusters or (len(set(labels)) if labels and len(set(labels)) > 1 else 8)
-    count = count if clusters else min(count, len(documents) - 1)
+    several = len(set(labels)) if labels and len(set(labels)) > 1 else 8
+    count = min(several, len(documents) - 1) if clusters is None else clusters
     found = cluster(vectors, count, labels=labels, seed=seed)
     beside = cluster(tfidf([d.text for d in documents]), count, labels=labels, seed=seed)
     drawn = [project(vectors, method, seed=seed) for method in planes or ("pca", "tsne")]
@@ -325,6 +331,8 @@ def latent_map(
             f"{found.permuted_95:.3f} (p = {found.p_value:.3f}); clusters of TF-IDF reach "
             f"{beside.adjusted_rand:.3f}."
         )
+        if without_label:
+            summary += f" {without_label} texts without {label} are left out."
     write_map(
         LatentMap(
             title=f"Texts in the space of {Path(model).name}",
@@ -336,6 +344,7 @@ def latent_map(
             neighbours=[[i for i, _ in nearest(vectors, row, 5)] for row in range(len(documents))],
             prior=walks["prior"],
             path=walks["path"],
+            ends=walks["path_ends"],
         ),
         out,
     )
@@ -350,6 +359,7 @@ def latent_map(
         "adjusted_rand_permuted_95": found.permuted_95,
         "p_value": found.p_value,
         "tfidf_adjusted_rand": beside.adjusted_rand,
+        "without_label": without_label if label else None,
         "explained_variance": {p.method: p.explained for p in drawn if p.explained},
         **walks,
     }
@@ -361,17 +371,19 @@ def latent_map(
     return emit(data, json=json, text=say)
 
 
-def _labelled(paths: list[Path], field: str, label: str | None) -> "tuple[list[Document], list[str] | None]":
-    """Documents that are not empty, and their labels."""
+def _labelled(
+    paths: list[Path], field: str, label: str | None
+) -> "tuple[list[Document], list[str] | None, int]":
+    """Documents that are not empty, their labels, and how many have none."""
     from kbit.corpus import read_documents
+    from kbit.corpus.labelled import read_labelled
     from kbit.corpus.read import ReadOptions
 
-    documents = list(read_documents(paths, ReadOptions(field=field)))
-    kept = [i for i, document in enumerate(documents) if document.text.strip()]
     if label is None:
-        return [documents[i] for i in kept], None
-    labels = [document.text for document in read_documents(paths, ReadOptions(field=label))]
-    return [documents[i] for i in kept], [labels[i] for i in kept]
+        read = read_documents(paths, ReadOptions(field=field))
+        return [document for document in read if document.text.strip()], None, 0
+    found = read_labelled(paths, field=field, label=label)
+    return list(found.documents), list(found.labels), found.without_label
 
 
 def _walks(
@@ -392,7 +404,7 @@ def _walks(
     if not is_latent(model):
         if ends is not None:
             raise UsageError("--interpolate needs a model with a latent space. Leave it out.")
-        return {"prior": [], "path": []}
+        return {"prior": [], "path": [], "path_ends": []}
     from kbit.corpus import Document
     from kbit.information.text_vectors import text_vectors
     from kbit.models.latent.walk import between, decoded_path, prior_texts
@@ -401,12 +413,14 @@ def _walks(
     if ends is None:
         axis = np.linalg.svd(vectors - vectors.mean(axis=0), full_matrices=False)[2][0]
         along = vectors @ axis
-        pair = vectors[[int(along.argmin()), int(along.argmax())]]
+        outermost = [int(along.argmin()), int(along.argmax())]
+        pair, ends = vectors[outermost], tuple(documents[i].text for i in outermost)
     else:
         given = [Document(name=f"--interpolate {i + 1}", text=one) for i, one in enumerate(ends)]
         pair = text_vectors(model, tokenizer, given)
     first, last = (torch.tensor(row, dtype=torch.float32) for row in pair)
     path = decoded_path(model, between(first, last, 7), begin=begin, end=end)
     prior = prior_texts(model, texts=samples, begin=begin, end=end, seed=seed) if samples else []
-    return {name: [tokenizer.decode(tokens) for tokens in made] for name, made in
-            (("prior", prior), ("path", path))}  # fmt: skip
+    decoded = {name: [tokenizer.decode(tokens) for tokens in made] for name, made in
+               (("prior", prior), ("path", path))}  # fmt: skip
+    return decoded | {"path_ends": list(ends)}

@@ -29,8 +29,10 @@ function tell(i) {
   const groups = Object.entries(data.groups).map(([name, g]) => `${name}: ${g.names[g.of[i]]}`);
   told.textContent = `${data.names[i]} · ${groups.join(" · ")}\n${data.texts[i]}`;
   near.replaceChildren(...data.neighbours[i].map((j) => {
-    const item = document.createElement("li");
-    item.textContent = data.texts[j];
+    const item = document.createElement("li"), go = document.createElement("button");
+    go.textContent = data.texts[j];
+    go.addEventListener("click", () => keep(j));
+    item.append(go);
     return item;
   }));
   circles.forEach((circle, j) => {
@@ -39,10 +41,19 @@ function tell(i) {
   });
 }
 
+function keep(i) {
+  kept = i;
+  if (i === null) return;
+  tell(i);
+  for (const circle of circles) circle.tabIndex = -1;
+  circles[i].tabIndex = 0;
+}
+
+const sought = () => $("find").value.trim().toLowerCase();
+const holds = (i) => data.texts[i].toLowerCase().includes(sought());
+
 function find() {
-  const words = $("find").value.trim().toLowerCase();
-  circles.forEach((circle, i) =>
-    circle.classList.toggle("pale", words !== "" && !data.texts[i].toLowerCase().includes(words)));
+  circles.forEach((circle, i) => circle.classList.toggle("pale", sought() !== "" && !holds(i)));
 }
 
 $("map").addEventListener("pointerover", (event) => {
@@ -51,12 +62,31 @@ $("map").addEventListener("pointerover", (event) => {
 });
 $("map").addEventListener("click", (event) => {
   const i = event.target.dataset?.i;
-  kept = i === undefined ? null : Number(i);
-  if (kept !== null) tell(kept);
+  keep(i === undefined ? null : Number(i));
+});
+// One text can be reached with Tab; arrows go on from there, among those that hold the words sought.
+$("map").addEventListener("keydown", (event) => {
+  const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+  let i = Number(event.target.dataset?.i) + step;
+  while (circles[i] && !holds(i)) i += step;
+  if (!circles[i]) return;
+  keep(i);
+  circles[i].focus();
+  event.preventDefault();
+});
+// Not on the picture itself: one that listens to focus can be focused.
+document.addEventListener("focusin", (event) => {
+  if (event.target.dataset.i !== undefined) keep(Number(event.target.dataset.i));
+});
+$("find").addEventListener("keydown", (event) => {
+  const first = event.key === "Enter" ? circles.findIndex((_, i) => holds(i)) : -1;
+  if (first >= 0) keep(first);
 });
 $("plane").addEventListener("change", place);
 $("colour").addEventListener("change", colour);
 $("find").addEventListener("input", find);
+for (const circle of circles) circle.tabIndex = -1;
+circles[0].tabIndex = 0;
 place();
 colour();
 document.documentElement.dataset.drawn = "";

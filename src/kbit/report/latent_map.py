@@ -40,7 +40,8 @@ class LatentMap:
         colourings: by name (`label`, `cluster`), the group of each text.
         neighbours: indices of the nearest texts of each, in the whole space.
         prior: texts drawn from the prior.
-        path: texts from one to another.
+        path: texts decoded on the straight line from one to another.
+        ends: the two texts themselves.
     """
 
     title: str
@@ -52,6 +53,7 @@ class LatentMap:
     neighbours: Sequence[Sequence[int]]
     prior: Sequence[str] = field(default_factory=tuple)
     path: Sequence[str] = field(default_factory=tuple)
+    ends: Sequence[str] = field(default_factory=tuple)
 
 
 def write_map(drawn: LatentMap, out: Path | str, *, mode: Mode = "light") -> Path:
@@ -184,7 +186,7 @@ def _page(drawn: LatentMap) -> Html:
                         points,
                         id="map",
                         viewBox=f"0 0 {SIZE} {SIZE}",
-                        role="img",
+                        role="group",
                         aria_label=f"{len(drawn.texts)} texts on a plane",
                     ),
                     tag("p", " and ".join(_axes(drawn.planes[0])), id="axes", class_="soft"),
@@ -200,7 +202,7 @@ def _page(drawn: LatentMap) -> Html:
                     tag("ul", id="key", class_="key"),
                 ),
                 _list("Drawn from the prior", drawn.prior),
-                _list("From one text to another", drawn.path),
+                _list("From one text to another", drawn.path, ends=drawn.ends),
             ),
             tag("script", script_json(data), type="application/json", id="kbit-data"),
             tag("script", Html(script), type="module"),
@@ -209,11 +211,13 @@ def _page(drawn: LatentMap) -> Html:
     )
 
 
-def _list(title: str, texts: Sequence[str]) -> Html | None:
+def _list(title: str, texts: Sequence[str], *, ends: Sequence[str] = ()) -> Html | None:
     if not texts:
         return None
     rows = [tag("li", _cut(text) or "(empty)") for text in texts]
-    return tag("section", tag("h2", title), tag("ol", rows), class_="wide")
+    first, last = (tag("p", name, _cut(text), class_="soft") for name, text in zip(
+        ("From: ", "To: "), ends, strict=True)) if ends else (None, None)  # fmt: skip
+    return tag("section", tag("h2", title), first, tag("ol", rows), last, class_="wide")
 
 
 def _cut(text: str) -> str:

@@ -5,19 +5,19 @@ lower temperature does the same for nothing (Caccia et al. 2020, "Language GANs 
 judged against the sweep at its own entropy.
 """
 
-import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from kbit.coders import Coder
 from kbit.coders.pieces import split_text
 from kbit.corpus.document import Document
 from kbit.errors import TrainingError
+from kbit.information.generated.bits import conditional_bits
 from kbit.information.generated.compare import Comparison, compare
 from kbit.information.generated.continuation import (
     Continuation,
@@ -28,37 +28,19 @@ from kbit.information.generated.continuation import (
 from kbit.information.generated.figure import Options
 from kbit.models import load, load_tokenizer
 from kbit.models.latent.sampling import sample
+from kbit.training.latent.verdict import TextBits
 
-VERSION = 1
 BATCH = 50
-SHOWN = ("cross_entropy", "decoding_entropy", "implausibility", "distinct_2", "self_bleu", "novelty_4")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlanePoint:
-    """One generator at one temperature: all of `kbit compare`'s figures."""
+    """One generator at one temperature: all of `kbit compare`'s figures, and each text's bits."""
 
     name: str
     temperature: float
     comparison: Comparison
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Verdict:
-    """A GAN against the sweep at equal entropy.
-
-    Attributes:
-        difference: cross-entropy under the scorer, GAN less sweep, bits per byte; below 0 the GAN writes
-            likelier text of the same variety. None where its entropy lies outside the sweep's.
-        ci95: its interval, over texts.
-        winner: `gan`, `sweep`, or `undecided`.
-        reason: in words.
-    """
-
-    difference: float | None
-    ci95: tuple[float, float] | None
-    winner: str
-    reason: str
+    bits: TextBits
 
 
 def sample_file(
@@ -71,7 +53,7 @@ def sample_file(
 
     Args:
         folder: a latent model.
-        out: the file; one that holds the same is kept.
+        out: the file; one that is there is written anew.
         texts: how many.
         temperature: of the tokens.
         seed: of all draws.
@@ -132,55 +114,17 @@ def place(
     train: Sequence[Document],
     seed: int = 0,
 ) -> PlanePoint:
-    """All figures of one generator's texts, of all seeds together."""
-    found = compare(texts, human, scorer=scorer, train=train, options=Options(seed=seed))
-    return PlanePoint(name=name, temperature=temperature, comparison=found)
+    """All figures of one generator's texts, of all seeds together.
 
-
-def judge(gan: PlanePoint, sweep: Sequence[PlanePoint]) -> Verdict:
-    """The GAN against the sweep, whose cross-entropy is interpolated at the GAN's entropy.
-
-    Intervals of the three points are taken as independent: their texts are.
+    Raises:
+        TrainingError: the texts do not tell the bits they were drawn with.
     """
-    points = sorted((_entropy(p)[0], *_cross(p)) for p in sweep)
-    x = _entropy(gan)[0]
-    y, y_error = _cross(gan)
-    if len(points) < 2 or not points[0][0] <= x <= points[-1][0]:
-        ends = f"{points[0][0]:.3f} to {points[-1][0]:.3f}" if points else "nothing"
-        return Verdict(
-            difference=None,
-            ci95=None,
-            winner="undecided",
-            reason=f"the GAN's entropy, {x:.3f} bits per byte, lies outside the sweep's {ends}: give more "
-            "temperatures",
-        )
-    for left, right in itertools.pairwise(points):
-        if left[0] <= x <= right[0]:
-            share = 0.0 if right[0] == left[0] else (x - left[0]) / (right[0] - left[0])
-            level = left[1] + share * (right[1] - left[1])
-            error = math.hypot(y_error, (1 - share) * left[2], share * right[2])
-            break
-    difference = y - level
-    low, high = difference - 1.96 * error, difference + 1.96 * error
-    winner = "gan" if high < 0 else "sweep" if low > 0 else "undecided"
-    words = {
-        "gan": "at its own entropy the GAN's texts are likelier than the sweep's",
-        "sweep": "at the GAN's entropy the maximum-likelihood generator's texts are likelier",
-        "undecided": "the interval holds 0",
-    }
-    return Verdict(difference=difference, ci95=(low, high), winner=winner, reason=words[winner])
-
-
-def _entropy(point: PlanePoint) -> tuple[float, float]:
-    return _value(point, "decoding_entropy")
-
-
-def _cross(point: PlanePoint) -> tuple[float, float]:
-    return _value(point, "cross_entropy")
-
-
-def _value(point: PlanePoint, name: str) -> tuple[float, float]:
-    found = point.comparison.figures[name].generated
-    if found is None:
-        raise TrainingError(f"{point.name} has no {name}: {point.comparison.figures[name].reason}.")
-    return found.value, found.standard_error or 0.0
+    found = compare(texts, human, scorer=scorer, train=train, options=Options(seed=seed))
+    drawn = [text.decoding_bits for text in texts]
+    if None in drawn:
+        raise TrainingError(f"{name} does not tell the bits of its tokens, so its entropy is not known.")
+    sums = np.array([conditional_bits(scorer, texts), drawn, [t.bytes for t in texts]], dtype=np.float64).T
+    seeds = np.array([text.seed or 0 for text in texts], dtype=np.int64)
+    return PlanePoint(
+        name=name, temperature=temperature, comparison=found, bits=TextBits(sums=sums, seeds=seeds)
+    )
