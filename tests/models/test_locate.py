@@ -60,3 +60,12 @@ def test_a_file_or_a_folder_without_a_model_is_told(tiny, tmp_path):
         open_model(tmp_path)
     with pytest.raises(ModelError, match="has no tokeniser"):
         load_tokenizer(tiny.write_model(tmp_path / "model", "gpt2"))
+
+
+def test_a_shipped_model_by_its_name():
+    from kbit import ladder
+
+    assert locate("ladder:rung-3") == ladder.rungs()[2]
+    assert open_model("ladder:rung-1").path == ladder.rungs()[0]
+    with pytest.raises(ModelError, match="ships no such model.*rung-7"):
+        locate("ladder:rung-8")

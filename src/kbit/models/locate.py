@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kbit.errors import ModelError
+from kbit.errors import ModelError, did_you_mean
 
 # What a model needs; never pickles, never code.
 HUB_PATTERNS = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
+# The rungs that ship with kbit, by the names that `kbit ls models` lists; package data, beside these rooms.
+SHIPPED = "ladder:"
+_SHIPPED_FOLDER = Path(__file__).parents[1] / "ladder"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(@[\w./-]+)?")
 
 
@@ -17,12 +20,13 @@ def locate(path_or_id: str | Path) -> Path:
     """The local folder of a model; a hub id (`owner/name[@revision]`) is downloaded, or taken from the cache.
 
     Args:
-        path_or_id: a folder; or, where no such folder exists, a hub id.
+        path_or_id: a folder; or, where no such folder exists, a hub id; or a model that ships with kbit, such as
+            `ladder:rung-7`.
 
     Raises:
         ModelError: neither a folder nor a hub id that can be had.
     """
-    folder = Path(path_or_id).expanduser()
+    folder = _shipped(str(path_or_id)) or Path(path_or_id).expanduser()
     if folder.is_dir():
         return folder
     text = str(path_or_id)
@@ -44,7 +48,7 @@ def locate_config(path_or_id: str | Path) -> Path:
     Raises:
         ModelError: none of these.
     """
-    given = Path(path_or_id).expanduser()
+    given = _shipped(str(path_or_id)) or Path(path_or_id).expanduser()
     if given.is_dir():
         return given / "config.json"
     text = str(path_or_id)
@@ -55,6 +59,17 @@ def locate_config(path_or_id: str | Path) -> Path:
     if isinstance(path_or_id, Path) or given.suffix == ".json" or not _HUB_ID.fullmatch(text):
         raise ModelError(f"{text}: no such file or folder. Give a config.json, a model folder, or a hub id.")
     return _download(text, file="config.json")
+
+
+def _shipped(text: str) -> Path | None:
+    """The folder of a model that ships with kbit; None where that is not what is named."""
+    if not text.startswith(SHIPPED):
+        return None
+    name = text.removeprefix(SHIPPED)
+    names = sorted(file.parent.name for file in _SHIPPED_FOLDER.glob("*/config.json"))
+    if name not in names:
+        raise ModelError(f"{text}: kbit ships no such model: {did_you_mean(name, names)}")
+    return _SHIPPED_FOLDER / name
 
 
 def _download(hub_id: str, *, file: str | None = None) -> Path:
