@@ -67,5 +67,5 @@ def test_a_shipped_model_by_its_name():
 
     assert locate("ladder:rung-3") == ladder.rungs()[2]
     assert open_model("ladder:rung-1").path == ladder.rungs()[0]
-    with pytest.raises(ModelError, match="ships no such model.*rung-7"):
+    with pytest.raises(ModelError, match=r"ships no such model.*rung-7"):
         locate("ladder:rung-8")
