@@ -414,13 +414,13 @@ def _walks(
         axis = np.linalg.svd(vectors - vectors.mean(axis=0), full_matrices=False)[2][0]
         along = vectors @ axis
         outermost = [int(along.argmin()), int(along.argmax())]
-        pair, ends = vectors[outermost], tuple(documents[i].text for i in outermost)
+        pair, told = vectors[outermost], [documents[i].text for i in outermost]
     else:
         given = [Document(name=f"--interpolate {i + 1}", text=one) for i, one in enumerate(ends)]
-        pair = text_vectors(model, tokenizer, given)
+        pair, told = text_vectors(model, tokenizer, given), list(ends)
     first, last = (torch.tensor(row, dtype=torch.float32) for row in pair)
     path = decoded_path(model, between(first, last, 7), begin=begin, end=end)
     prior = prior_texts(model, texts=samples, begin=begin, end=end, seed=seed) if samples else []
     decoded = {name: [tokenizer.decode(tokens) for tokens in made] for name, made in
                (("prior", prior), ("path", path))}  # fmt: skip
-    return decoded | {"path_ends": list(ends)}
+    return decoded | {"path_ends": told}
