@@ -25,7 +25,7 @@ from scipy.stats import t as student
 
 from kbit.laws.fit import choose_interval
 from kbit.laws.forms import FORMS
-from kbit.laws.intervals import percentiles, resample
+from kbit.laws.intervals import draw_weights, percentiles
 from kbit.laws.loss import Loss
 from kbit.laws.multistart import distinct, minimise_each
 from kbit.laws.noise import noise_of
@@ -38,19 +38,11 @@ BLOCK = 25  # draws whose resamples are one batch
 
 def bootstrap_ends(problem, theta, labels, resamples, seed):
     """Percentile intervals, [draws, parameters, 2]."""
-    names = problem.model.names
-    levels = [problem.columns[n] for n in names if n in problem.columns]
     parts = []
     for at in range(0, theta.shape[0], BLOCK):
         block = slice(at, min(at + BLOCK, theta.shape[0]))
         size = block.stop - block.start
-        weights = resample(
-            labels,
-            levels=levels,
-            needed=len(names) - len(levels) + 1,
-            resamples=size * resamples,
-            seed=seed + at,
-        )
+        weights = draw_weights(problem, labels, resamples=size * resamples, seed=seed + at)
         batch = replace(
             problem, response=np.repeat(problem.response[block], resamples, axis=0), weights=weights
         )

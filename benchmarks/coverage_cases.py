@@ -141,6 +141,22 @@ CASES: Mapping[str, Case] = {
         row_noise=0.001,
         models=(6, 8, 12, 24),
     ),
+    "capacity-free": Case(
+        truth={"limit": 1.8, "A": 60.0, "alpha": 0.3, "loss_1": 0.05, "loss_2": 0.35, "loss_3": 1.4},
+        inputs=lambda m: _each({"params": _sizes(m)}, mse=MSE),
+        rows_of_a_model=len(MSE),
+        model_noise=0.003,
+        row_noise=0.001,
+        models=(6, 8, 12, 24),
+    ),
+    "effective-by-bits": Case(
+        truth={"limit": 1.8, "A": 60.0, "alpha": 0.3, "eff[8]": 0.98, "eff[4]": 0.7, "eff[3]": 0.4},
+        inputs=lambda m: _each({"params": _sizes(m)}, bits=BITS),
+        rows_of_a_model=len(BITS),
+        model_noise=0.003,
+        row_noise=0.001,
+        models=(6, 8, 12, 24),
+    ),
     "sigmoid-link": Case(
         truth={"chance": 0.25, "range": 0.6, "slope": 4.0, "middle": 2.9},
         inputs=lambda m: {"loss": np.linspace(1.8, 4.2, m)},

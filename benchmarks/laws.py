@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python benchmarks/laws.py DATA.csv [--resamples 4000] [--peer 40] [--starts 8]
 
-One core, one run. Both get the same resamples, the same starts, exact gradients and the objective scaled by
-1/delta. Three ways to use the starts:
+One core, one run. Both get the same resamples (the weights that `fit` draws for Huber's loss), the same
+starts, exact gradients and the objective scaled by 1/delta. Three ways to use the starts:
 
 - shared: kbit's `fit`. All starts descend on the data as they are, descents that met are merged, and each
   resample goes on from every optimum that is left.
@@ -27,6 +27,7 @@ from scipy.optimize import minimize
 
 from kbit.laws.files import read_table
 from kbit.laws.forms import FORMS
+from kbit.laws.intervals import draw_weights
 from kbit.laws.loss import Loss
 from kbit.laws.model import Model
 from kbit.laws.multistart import distinct, minimise_each
@@ -103,8 +104,8 @@ def main():
         loss=Loss(name="huber-log", delta=DELTA),
     )
     starts = grid_starts(problem, count=options.starts)
-    rng = np.random.default_rng(0)
-    weights = rng.multinomial(n.size, np.full(n.size, 1 / n.size), size=options.resamples).astype(float)
+    runs = np.array([f"{i:03d}" for i in range(n.size)])
+    weights = draw_weights(problem, runs, resamples=options.resamples, seed=0)
     batch = replace(problem, weights=weights)
 
     shared, shared_time = timed(lambda: minimise_each(batch, distinct(minimise(problem, starts))))

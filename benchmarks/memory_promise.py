@@ -7,8 +7,9 @@ model and runs it once at the same context, which brings in what the libraries c
 shapes (oneDNN keeps about 4 MiB, of any model). That copy stays and freed memory is given back: this is the
 *baseline*, the interpreter's own share, which `advise` does not count. Then a second copy of the model is
 loaded, freed memory is given back again, and it generates until its context is full, twice. Resident memory
-is read at every PyTorch operation. *Measured* is the largest reading less the baseline: all that one more
-model costs, with its Python objects.
+is read after every PyTorch operation that gives 4 KiB or more of new memory (`--engine transformers`), or
+after every call of the core's step (`--engine core`, what `kbit generate` takes where it serves the model).
+*Measured* is the largest reading less the baseline: all that one more model costs, with its Python objects.
 
 glibc gives a freed block back at once when it is larger than 32 MiB, as those of models in use are, and keeps
 smaller ones for later, so a small model's process holds more than it uses. MALLOC_MMAP_THRESHOLD_=16384 makes
@@ -34,6 +35,7 @@ from statistics import median
 FORMATS = ("bf16", "int8:b64", "nf4:b64", "nf2:b64")
 CONTEXTS = (128, 512)
 NEW_TOKENS = 2
+READ_FROM = 4096  # bytes of new memory after which it is read
 SMALL_BLOCKS = {"MALLOC_MMAP_THRESHOLD_": "16384"}
 
 
@@ -43,12 +45,29 @@ def resident_bytes() -> int:
     return 1024 * int(re.search(r"^Rss:\s+(\d+)", text, re.M)[1])
 
 
-def run(model, context: int) -> None:
-    """Fill the context: a long prompt and a few new tokens."""
+def run_transformers(model, context: int, read: bool) -> int:
+    """Fill the context: a long prompt and a few new tokens. The largest reading, 0 if none is asked for."""
     import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves
+
+    class Watch(TorchDispatchMode):
+        most = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            result = func(*args, **(kwargs or {}))
+            if read and self.is_new(args, result):
+                self.most = max(self.most, resident_bytes())
+            return result
+
+        @staticmethod
+        def is_new(args, result) -> bool:
+            old = {a.untyped_storage().data_ptr() for a in tree_leaves(args) if isinstance(a, torch.Tensor)}
+            made = [r.untyped_storage() for r in tree_leaves(result) if isinstance(r, torch.Tensor)]
+            return any(m.nbytes() >= READ_FROM and m.data_ptr() not in old for m in made)
 
     ids = torch.arange(context - NEW_TOKENS)[None] % model.config.vocab_size
-    with torch.inference_mode():
+    with torch.inference_mode(), Watch() as watch:
         model.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
@@ -57,6 +76,27 @@ def run(model, context: int) -> None:
             do_sample=False,
             pad_token_id=0,
         )
+    return watch.most
+
+
+def run_core(model, context: int, read: bool) -> int:
+    """The same by the core's step; a new decoder each time, as `kbit generate` makes one."""
+    import torch
+
+    from kbit.models.decode import CoreDecoder
+
+    with torch.inference_mode():
+        decoder = CoreDecoder(model, room=context)
+        most = 0
+        logits = decoder.read([i % model.config.vocab_size for i in range(context - NEW_TOKENS)])
+        for number in range(NEW_TOKENS):
+            most = max(most, resident_bytes() if read else 0)
+            if number + 1 < NEW_TOKENS:
+                logits = decoder.step([int(logits.argmax())])[0]
+    return most
+
+
+RUNS = {"transformers": run_transformers, "core": run_core}
 
 
 def give_back() -> None:
@@ -65,34 +105,24 @@ def give_back() -> None:
     ctypes.CDLL(None).malloc_trim(0)
 
 
-def added(folder: str, context: int) -> dict[str, int]:
+def added(folder: str, context: int, engine: str) -> dict[str, int]:
     """The resident bytes that a second copy of a model adds, at most, and those there were before."""
     import torch
-    from torch.utils._python_dispatch import TorchDispatchMode
 
     from kbit.models import load
 
-    class Watch(TorchDispatchMode):
-        most = 0
-
-        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-            result = func(*args, **(kwargs or {}))
-            self.most = max(self.most, resident_bytes())
-            return result
-
     torch.set_num_threads(1)
     first = load(folder)
-    with Watch():
-        run(first, context)
+    RUNS[engine](first, context, read=False)
     give_back()
     before = resident_bytes()
     second = load(folder)
     give_back()
     loaded = resident_bytes() - before
-    with Watch() as watch:
-        for _ in range(2):  # a mapped file comes into memory as it is read: all of it is after one run
-            run(second, context)
-    return {"added": max(loaded, watch.most - before), "loaded": loaded, "baseline": before}
+    most = 0
+    for _ in range(2):  # a mapped file comes into memory as it is read: all of it is after one run
+        most = max(most, RUNS[engine](second, context, read=True))
+    return {"added": max(loaded, most - before), "loaded": loaded, "baseline": before}
 
 
 def work(jobs: list[list]) -> None:
@@ -101,17 +131,19 @@ def work(jobs: list[list]) -> None:
     import kbit.models  # noqa: F401
 
     fork = multiprocessing.get_context("fork")
-    for folder, context in jobs:
+    for folder, context, engine in jobs:
         mine, its = fork.Pipe(duplex=False)
-        child = fork.Process(target=lambda f, c, out: out.send(added(f, c)), args=(folder, context, its))
+        child = fork.Process(
+            target=lambda f, c, e, out: out.send(added(f, c, e)), args=(folder, context, engine, its)
+        )
         child.start()
         its.close()
         print(json.dumps(mine.recv()), flush=True)
         child.join()
 
 
-def measure(jobs: list[tuple[str, int]], environment: dict[str, str]) -> list[dict[str, int]]:
-    """A measurement for each (folder, context)."""
+def measure(jobs: list[tuple[str, int, str]], environment: dict[str, str]) -> list[dict[str, int]]:
+    """A measurement for each (folder, context, engine)."""
     done = subprocess.run(
         [sys.executable, __file__, "--work", json.dumps(jobs)],
         stdout=subprocess.PIPE, text=True, check=True, env=os.environ | environment,
@@ -143,7 +175,7 @@ def table_of(model: Path, options: argparse.Namespace, place: Path) -> list[dict
         folders[fmt] = place / f"{model.name}-{fmt.replace(':', '-')}"
         quantize_model(model, folders[fmt], format=fmt)
     cases = [(fmt, context) for fmt in options.formats for context in options.contexts]
-    jobs = [(str(folders[fmt]), context) for fmt, context in cases]
+    jobs = [(str(folders[fmt]), context, options.engine) for fmt, context in cases]
     repeats = [measure(jobs, SMALL_BLOCKS) for _ in range(options.repeats)]
     plain = measure(jobs, {})
     rows = []
@@ -188,6 +220,7 @@ def main() -> None:
     parser.add_argument("--model", nargs="*", help="model folders; by default the shipped ladder")
     parser.add_argument("--formats", nargs="*", default=list(FORMATS))
     parser.add_argument("--contexts", nargs="*", type=int, default=list(CONTEXTS))
+    parser.add_argument("--engine", choices=list(RUNS), default="transformers")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--work", help=argparse.SUPPRESS)

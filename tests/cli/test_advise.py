@@ -93,6 +93,88 @@ def test_errors_name_the_remedy(store, capsys, arguments, code, message):
     assert message in capsys.readouterr().err
 
 
+CONFIG = {
+    "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 256,
+    "intermediate_size": 704, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2,
+    "vocab_size": 4096, "max_position_embeddings": 4096, "tie_word_embeddings": True,
+}  # fmt: skip
+
+
+@pytest.fixture
+def config(tmp_path):
+    file = tmp_path / "unmeasured.json"
+    file.write_text(json.dumps(CONFIG))
+    return str(file)
+
+
+def test_a_config_alone_tells_memory_and_speed_of_what_was_not_measured(config, capsys):
+    given = ["advise", "--model", config, "--memory-gib", "1", "--context", "2048", "--bandwidth-gb-s", "20"]
+    assert run([*given, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert [c["format"] for c in answer["choices"]] == ["bf16", "int8:b64", "nf4:b64", "nf3:b64"]
+    for c in answer["choices"]:
+        assert (c["basis"], c["gain"], c["prediction95"]) == ("memory", None, None)
+        assert c["kv_bytes"] == 2048 * 2 * 4 * 2 * 64 * 2
+        assert c["step_bytes"] == c["weights_bytes"] + c["kv_bytes"]  # the table is tied, so it is read whole
+        assert c["tokens_per_s"] == pytest.approx(20e9 / c["step_bytes"])
+    assert run(given) == 0
+    assert "not measured" in capsys.readouterr().out
+
+
+def test_what_was_not_measured_is_predicted_by_a_law_and_marked(store, config, capsys):
+    given = ["advise", "--store", store, "--model", config, "--format", "nf4:b64", "nf2:b64",
+             "--memory-gib", "1", "--context", "128"]  # fmt: skip
+    assert run([*given, "--law", "offset-by-bits", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    predicted = {c["format"]: c for c in answer["choices"] if c["basis"] == "predicted"}
+    assert set(predicted) == {"nf4:b64", "nf2:b64"}
+    parameters = 4 * (256 * 256 * 2 + 256 * 128 * 2 + 3 * 256 * 704 + 2 * 256) + 256 + 4096 * 256
+    for name, choice in predicted.items():
+        low, high = choice["prediction95"]
+        truth = gain_of(parameters, int(name[2]))
+        assert low <= truth <= high < low + 0.5
+        assert choice["gain"] == pytest.approx(truth, abs=0.1)
+        assert choice["extrapolation"] == 1.0
+    assert answer["choices"][0]["basis"] == "measured"
+    assert any("Predicted gains are those of the law offset-by-bits" in a for a in answer["assumptions"])
+    assert run([*given, "--law", "offset-by-bits"]) == 0
+    assert "predicted" in capsys.readouterr().out
+
+
+def test_a_saved_fit_predicts_without_a_store(store, config, tmp_path, capsys):
+    saved = str(tmp_path / "fit.json")
+    assert (
+        run(["fit", "--law", "offset-by-bits", "--store", store, "--resamples", "50", "--save", saved]) == 0
+    )
+    capsys.readouterr()
+    assert run(["advise", "--fit", saved, "--model", config, "--format", "nf4:b64", "--memory-gib", "1",
+                "--context", "8", "--json"]) == 0  # fmt: skip
+    (choice,) = json.loads(capsys.readouterr().out)["choices"]
+    assert choice["basis"] == "predicted"
+    assert choice["gain"] is not None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--memory-gib", "1", "--context", "8"], "say what there is to choose from"),
+        (["--memory-gib", "1", "--context", "8", "--flops", "1e20"], "--context would say nothing there"),
+        (
+            ["--store", "x", "--memory-gib", "1", "--context", "8", "--law", "power-law"],
+            "name them with --model",
+        ),
+        (["--store", "x", "--memory-gib", "1", "--context", "8", "--bits", "4"], "--bits would say nothing"),
+        (
+            ["--model", "x.json", "--memory-gib", "1", "--context", "8", "--law", "power-law"],
+            "give --store too",
+        ),
+    ],
+)
+def test_a_question_half_asked_is_refused(capsys, arguments, message):
+    assert run(["advise", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_a_missing_store(tmp_path, capsys):
     assert run(["advise", "--store", str(tmp_path / "none"), "--memory-gib", "1", "--context", "8"]) == 1
     assert "there is no store" in capsys.readouterr().err

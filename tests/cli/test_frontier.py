@@ -47,3 +47,52 @@ def test_errors_name_the_remedy(csv, capsys, arguments, code, message):
 def test_neither_file_nor_store(capsys):
     assert run(["frontier"]) == 2
     assert "--data FILE" in capsys.readouterr().err
+
+
+def test_counted_items_give_intervals_and_ties_and_the_worth_of_a_bit(csv, capsys, tmp_path):
+    shares = tmp_path / "shares.csv"
+    lines = ["family,N,w_bits,accuracy"]
+    for n in (1e6, 1e7, 1e8, 1e9):
+        lines += [f"f,{n},{k},{0.08 * n**0.1 * loss}" for k, loss in ((16, 1), (8, 1), (4, 0.99))]
+    shares.write_text("\n".join(lines))
+    given = ["frontier", "--data", str(shares), "--column", "params=N", "bits=w_bits"]
+    assert run([*given, "--items", "500", "--json"]) == 0
+    few = json.loads(capsys.readouterr().out)
+    assert run([*given, "--items", "100000000", "--json"]) == 0
+    many = json.loads(capsys.readouterr().out)
+    assert few["total"]["ties"] > many["total"]["ties"]
+    point = few["families"]["f"]["points"][0]
+    assert point["ci95"][0] < point["value"] < point["ci95"][1]
+    assert "Wilson" in " ".join(few["assumptions"])
+    worth = {(w["fewer"], w["more"]): w for w in many["families"]["f"]["bit_worth"]}
+    assert worth["8", "16"]["factor"] == pytest.approx(1.0)
+    assert worth["8", "16"]["pays"] is False
+    # 1% of accuracy that grows with N^0.1 is 1.01^10 of the parameters, over four bits
+    assert worth["4", "8"]["factor"] == pytest.approx((1 / 0.99) ** (10 / 4), rel=0.02)
+    assert run([*given, "--items", "500"]) == 0
+    assert "what one more bit is worth" in capsys.readouterr().out
+
+
+def test_the_best_k_of_a_saved_fit(tmp_path, capsys):
+    data = tmp_path / "gains.csv"
+    lines = ["model,params,bits,gain"]
+    for i in range(9):
+        n = 1e5 * 10 ** (i / 2)
+        lines += [f"m{i},{n},{k},{3 - 20 * n**-0.3 - lost + 1e-4 * ((i * 7 + k) % 5 - 2)}"
+                  for k, lost in ((2, 0.4), (4, 0.05), (8, 0.0))]  # fmt: skip
+    data.write_text("\n".join(lines))
+    saved = str(tmp_path / "fit.json")
+    assert run(["fit", "--law", "offset-by-bits", "--data", str(data), "--resamples", "50", "--starts", "8",
+                "--save", saved]) == 0  # fmt: skip
+    capsys.readouterr()
+    assert run(["frontier", "--fit", saved, "--stored-bits", "1e7", "1e12", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert [at["k"] for at in answer["sizes"]] == [4.0, 8.0]
+    assert answer["moves"] is True
+    assert answer["change_ci95"][0] > 0
+    assert run(["frontier", "--fit", saved]) == 0
+    assert "k*" in capsys.readouterr().out
+    assert run(["frontier", "--fit", saved, "--data", str(data)]) == 2
+    assert "leave out --data" in capsys.readouterr().err
+    assert run(["frontier", "--data", str(data), "--stored-bits", "1e7"]) == 2
+    assert "for --fit" in capsys.readouterr().err

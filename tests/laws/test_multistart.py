@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import minimize
 
 from kbit.laws.forms import FORMS
-from kbit.laws.intervals import resample
+from kbit.laws.intervals import draw_weights, resample
 from kbit.laws.loss import Loss
 from kbit.laws.model import Model
 from kbit.laws.multistart import distinct, minimise_each
@@ -115,3 +115,20 @@ def test_rows_of_a_model_stay_together_and_poor_resamples_are_drawn_again():
     assert (counts.sum(axis=1) == 18).all()
     assert ((by_model[:, :, 0] > 0).sum(axis=1) >= 5).all()
     assert (by_model[:, 0, 0] > 0).all()
+
+
+def test_huber_fits_are_reweighed_and_squares_resampled():
+    models = np.repeat([f"m{i}" for i in range(12)], 2)
+    problem = chinchilla(rows=24)
+    smooth = draw_weights(problem, models, resamples=4000, seed=0)
+    assert (smooth > 0).all()
+    by_model = smooth.reshape(4000, 12, 2)
+    assert (by_model[:, :, 0] == by_model[:, :, 1]).all()
+    # Dirichlet(1, …, 1) of 12: a share has variance (n - 1) / (n² (n + 1))
+    share = by_model[:, :, 0] / by_model[:, :, 0].sum(axis=1, keepdims=True)
+    assert share.mean(axis=0) == pytest.approx(np.full(12, 1 / 12), rel=0.08)
+    assert share.var(axis=0).mean() == pytest.approx(11 / (144 * 13), rel=0.05)
+    squares = replace(problem, loss=Loss(name="squares"))
+    counts = draw_weights(squares, models, resamples=50, seed=0)
+    assert (counts == counts.round()).all()
+    assert (counts.sum(axis=1) == 24).all()

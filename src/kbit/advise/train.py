@@ -269,6 +269,14 @@ def _reasons(surface: Surface, best: TrainChoice, optima: Sequence[_Optimum]) ->
         words.append("A larger model would be better, but its weights would not fit in the memory.")
     if best.extrapolation is not None and best.extrapolation > 1:
         words.append(f"That is {best.extrapolation:.3g} times beyond what the law was fitted to.")
+    ks = [o.choice.bits for o in optima if o.choice.bits is not None]
+    if len(ks) > 1 and best.bits in (min(ks), max(ks)):
+        end = "least" if best.bits == min(ks) else "most"
+        words.append(
+            f"k = {best.bits:g} is the {end} that was tried, so this is no optimum inside: it hangs on "
+            "training costing in proportion to k. Where hardware is not faster with fewer bits, compare "
+            "losses at the k that you can train."
+        )
     shares = _shares(optima) if surface.has_bits else None
     if shares:
         words.append(

@@ -23,7 +23,7 @@ from kbit.laws.result import Diagnostics, Fit, HeldOut, HeldOutRow
 from kbit.laws.starts import grid_starts, spread_starts
 from kbit.laws.table import Data, Table, direction_of, read
 
-VERSION = "2"  # of the algorithm: a saved fit of another version is not the same fit
+VERSION = "3"  # of the algorithm: a saved fit of another version is not the same fit
 Interval = Literal["auto", "bootstrap", "profile"]
 
 
@@ -190,7 +190,8 @@ def _fit_rows(
     else:
         draws = intervals.bootstrap(found.problem, optima, data.models, resamples=resamples, seed=seed)
         ends = intervals.percentiles(draws)
-        how = f"bootstrap by model ({resamples} resamples of {data.model_count} models, percentiles)"
+        drawn = "exponential weights" if loss.is_robust else "resamples"
+        how = f"bootstrap by model ({resamples} {drawn} of {data.model_count} models, percentiles)"
     names = found.model.names
     natural = found.model.natural(found.theta)
     natural_ends = found.model.natural(ends.T)

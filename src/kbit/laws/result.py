@@ -141,8 +141,9 @@ class Fit:
             value = self.knots.values(size)
             curves = np.stack([k.values(size) for k in self.knot_draws]) if self.knot_draws else value[None]
         else:
-            value = self.bound.values(self.theta[None], columns)[0]
-            curves = self.bound.values(self.draws, columns)
+            with np.errstate(all="ignore"):  # a draw may leave the formula's range; percentiles pass it over
+                value = self.bound.values(self.theta[None], columns)[0]
+                curves = self.bound.values(self.draws, columns)
         noise = np.random.default_rng(seed).normal(scale=self.diagnostics.residual_scale, size=curves.shape)
         noisy = curves * np.exp(noise) if self.is_log else curves + noise
         return Prediction(
