@@ -3,7 +3,7 @@
     python docs/pictures/make_laws.py [LAW …]
 
 Three forms are about runs whose numbers are not public as a table: they are drawn from the constants of their
-papers with 5% of noise, and their pictures' names say so (`NAME-simulated.png`).
+papers with 5% of noise (damage) or 0.4% (loss), and their pictures' names say so (`NAME-simulated.png`).
 """
 
 import sys
@@ -52,7 +52,8 @@ def simulated(law, **truth):
     columns = {"params": size, "tokens": size * np.resize([10.0, 40.0, 160.0], 24)}
     columns["bits"] = np.resize([3.0, 4.0, 5.0, 6.0], 24)
     curve = model.values(model.search(np.array([[truth[n] for n in model.names]])), columns)[0]
-    noise = np.exp(0.05 * np.random.default_rng(0).normal(size=24)) if "damage" in law else 1.0
+    spread = 0.05 if "damage" in law else 0.004
+    noise = np.exp(spread * np.random.default_rng(0).normal(size=24))
     return columns | {"value": curve * noise}
 
 

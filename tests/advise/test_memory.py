@@ -11,6 +11,7 @@ LLAMA_2_7B = {
     "intermediate_size": 11008, "vocab_size": 32000, "max_position_embeddings": 4096,
 }  # fmt: skip
 LLAMA_3_8B = {**LLAMA_2_7B, "num_key_value_heads": 8, "intermediate_size": 14336, "vocab_size": 128256}
+SERVED = {**LLAMA_3_8B, "model_type": "llama"}
 
 
 def row(config, stored_bits=8e9, **more):
@@ -93,10 +94,52 @@ def test_packed_weights_need_their_kernel_s_space_and_attention_may_be_widest():
     from kbit.advise.workspace import kernel_bytes
 
     space = kernel_bytes("nf4:b64", largest_matrix=4096 * 11008)
-    assert packed.working_bytes - dense.working_bytes == space
+    objects = 1024 * (50 + 30 * 32)
+    assert packed.working_bytes - dense.working_bytes == space + objects
     assert kernel_bytes("nf4:b64", largest_matrix=10) <= 20  # never more than the matrix, decoded
     assert kernel_bytes("bf16", largest_matrix=10**9) == kernel_bytes("no-such", largest_matrix=10**9) == 0
     narrow = {**LLAMA_2_7B, "intermediate_size": 1024}
     attention = 2 * 4096 + (4 * 32 + 2 * 32 + 2) * 128
     tokens = memory_of(row(narrow), context=9).working_bytes - memory_of(row(narrow), context=8).working_bytes
     assert tokens == attention * 2
+
+
+def test_the_core_keeps_the_arrays_of_one_panel_and_one_layer_s_keys(monkeypatch):
+    monkeypatch.setattr("kbit.advise.memory._long_products", lambda: True)
+    hidden, inner, width, heads, kv_heads, layers, vocabulary = 4096, 14336, 128, 32, 8, 32, 128256
+    # csrc/decode/reader.cpp: float32 x and queries; bfloat16 y, q, k, v, mixed, gate, above
+    floats, halves = hidden + heads * width, hidden + 2 * heads * width + 2 * kv_heads * width + 2 * inner
+    keys_and_values, tables = 2 * kv_heads * width * 4, 2 * width * 4
+
+    def working(context):
+        found = memory_of(row(SERVED), context=context, engine="core")
+        assert found.engine == "core"
+        return found.working_bytes
+
+    panel = 4 * floats + 2 * halves
+    assert working(101) - working(100) == panel + keys_and_values + tables
+    assert working(8192) - working(8191) == keys_and_values + tables
+    start = working(1) - panel - keys_and_values - tables
+    assert start == 8 * vocabulary + 16 * keys_and_values + 1024 * (40 + 35 * layers)
+    assert working(600) == start + 512 * panel + 600 * (keys_and_values + tables)
+
+
+def test_auto_is_what_generate_takes_and_the_core_s_small_cache_has_scales():
+    assert memory_of(row(SERVED), context=64).engine == "core"
+    assert memory_of(row(SERVED), context=64, engine="transformers").engine == "transformers"
+    assert memory_of(row(SERVED), context=64, kv_bits=4).engine == "transformers"  # no such cache in the core
+    moving = {**SERVED, "rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}
+    assert memory_of(row(moving), context=64).engine == "transformers"
+    assert memory_of(row({**SERVED, "model_type": "gemma"}), context=64).engine == "transformers"
+    eight = memory_of(row(SERVED), context=64, kv_bits=8)
+    assert eight.kv_bytes == 64 * 32 * 2 * 8 * (128 + 4)  # a byte a number, a float32 scale a head
+    with pytest.raises(UsageError, match="did you mean 'core'"):
+        memory_of(row(SERVED), context=64, engine="cor")
+
+
+def test_the_core_s_model_types_are_those_of_its_decoder():
+    from kbit.models.cache_facts import _MOVING_ROTARY, CORE_STEP
+    from kbit.models.decode import decoder
+
+    assert set(CORE_STEP) == set(decoder.SERVED)
+    assert set(_MOVING_ROTARY) == set(decoder._MOVING_ROTARY)

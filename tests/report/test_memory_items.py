@@ -21,14 +21,17 @@ ROW = {**NAMES, **MEASURED, **SIZES, "vocab_size": 2048, "stored_bits": 8 * 2**2
     window=st.none() | st.integers(1, 4096),
     sliding=st.integers(0, 6),
     shared=st.integers(0, 3),
+    core=st.integers(0, 1),
 )
-def test_coefficients_give_what_memory_of_gives(context, batch, kv_bits, window, sliding, shared):
+def test_coefficients_give_what_memory_of_gives(context, batch, kv_bits, window, sliding, shared, core):
     row = ROW | {"sliding_window": window, "sliding_layers": sliding, "shared_kv_layers": shared}
+    row |= {"core_step": core}
     (item,) = memory_items([row], text=None, batch=batch, kv_bits=kv_bits)
     m = item["memory"]
     kept = min(context, m["window"]) if m["window"] else 0
     total = m["weights_bytes"] + context * m["kv_bytes_per_token"] + kept * m["kv_window_bytes_per_token"]
     total += m["working_bytes"] + context * m["working_bytes_per_token"]
+    total += min(context, m["panel"] or 0) * m["working_panel_bytes_per_token"]
     assert total == memory_of(row, context=context, batch=batch, kv_bits=kv_bits).total_bytes
 
 
@@ -40,8 +43,10 @@ def test_hand_written_case():
         "kv_window_bytes_per_token": 0.0,
         "window": None,
         # logits, what this machine's kernel of nf4 needs, Python's objects
-        "working_bytes": 2048 * 8 + kernel_bytes("nf4:b64", largest_matrix=64 * 160) + 1024 * (60 + 50 * 6),
+        "working_bytes": 2048 * 8 + kernel_bytes("nf4:b64", largest_matrix=64 * 160) + 1024 * (110 + 80 * 6),
         "working_bytes_per_token": (3 * 64 + 3 * 160 + 2 * 16) * 2,
+        "working_panel_bytes_per_token": 0.0,
+        "panel": None,
     }
 
 

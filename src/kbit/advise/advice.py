@@ -21,6 +21,7 @@ class Choice:
     Attributes:
         memory_gib: all of it; `weights_bytes`, `kv_bytes` and `working_bytes` are its items.
         kv_bytes_per_token: of the cache, for the whole batch.
+        engine: what generates: the `core`'s step, or `transformers`.
         basis: whether the gain was `measured`, is `predicted` by a law, or is not known (`memory`).
         gain: bits per byte over the baseline; None where it is not known.
         ci95: of a measured gain; None where it has none.
@@ -41,6 +42,7 @@ class Choice:
     kv_bytes: float
     kv_bytes_per_token: float
     working_bytes: float
+    engine: str
     gain: float | None
     ci95: tuple[float, float] | None
     prediction95: tuple[float, float] | None
@@ -91,6 +93,7 @@ def advise(
     context: int,
     batch: int = 1,
     kv_bits: float = 16.0,
+    engine: str = "auto",
     text: str | None = None,
     baseline: str | None = None,
     others: Sequence[Candidate] = (),
@@ -106,6 +109,8 @@ def advise(
         context: tokens kept, prompt and answer together.
         batch: sequences at once.
         kv_bits: bits for each number of the key-value cache.
+        engine: which way of generating memory is counted for: "core", "transformers", or "auto", the one that
+            `kbit generate` takes for each model.
         text: gains on this text only.
         baseline: gains over this baseline only.
         others: what was not measured (`kbit.advise.predict`).
@@ -123,8 +128,10 @@ def advise(
     found = [*measured, *others]
     fitting: list[Fitting] = []
     left: list[LeftOut] = []
+    engines: set[str] = set()
     for candidate in found:
-        memory = memory_of(candidate.row, context=context, batch=batch, kv_bits=kv_bits)
+        memory = memory_of(candidate.row, context=context, batch=batch, kv_bits=kv_bits, engine=engine)
+        engines |= set() if memory is None else {memory.engine}
         speed = None
         if memory is not None and bandwidth_gb_per_s is not None:
             speed = speed_of(candidate.row, memory, bandwidth_gb_per_s=bandwidth_gb_per_s)
@@ -157,7 +164,12 @@ def advise(
         left_out=tuple(sorted(left, key=lambda item: (-_height(item.gain), item.model, item.format))),
         reasons=tuple(reasons_for(fitting, found)),
         assumptions=(
-            *memory_assumptions(context=context, batch=batch, kv_bits=kv_bits),
+            *memory_assumptions(
+                context=context,
+                batch=batch,
+                kv_bits=kv_bits,
+                engines=engines,
+            ),
             *about(found, bandwidth_gb_per_s=bandwidth_gb_per_s),
             *notes,
         ),
@@ -239,6 +251,7 @@ def _ranked(fitting: list[Fitting]) -> tuple[Choice, ...]:
                 kv_bytes=memory.kv_bytes,
                 kv_bytes_per_token=memory.kv_bytes_per_token,
                 working_bytes=memory.working_bytes,
+                engine=memory.engine,
                 gain=candidate.gain,
                 ci95=candidate.ci95,
                 prediction95=candidate.prediction95,

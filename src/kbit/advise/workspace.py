@@ -2,6 +2,7 @@
 
 from functools import cache
 
+PROMPT_ROWS = 512
 DECODED_BYTES = 2  # a kernel that decodes holds weights in the activations' 16 bits
 
 
@@ -30,5 +31,9 @@ def kernel_bytes(fmt: str, *, largest_matrix: int, device: str = "cpu") -> int:
         return 0
     if not parsed.is_packed:
         return 0
-    stated = kernel_for(parsed, device=device, dtype=torch.bfloat16).workspace_bytes
+    # of one row, and of a prompt, which another kernel may serve
+    stated = max(
+        kernel_for(parsed, device=device, dtype=torch.bfloat16, rows=rows).workspace_bytes
+        for rows in (1, PROMPT_ROWS)
+    )
     return min(stated, DECODED_BYTES * largest_matrix)

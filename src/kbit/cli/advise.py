@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -19,7 +19,7 @@ FORMATS = ("bf16", "int8:b64", "nf4:b64", "nf3:b64")
 TOP = 12
 # To run and to train are two questions; an option of the other one is refused, not ignored.
 OF_RUNNING = (
-    *("store", "context", "batch", "kv_bits", "model", "format", "law", "study", "text", "top"),
+    *("store", "context", "batch", "kv_bits", "engine", "model", "format", "law", "study", "text", "top"),
     *("speed", "bandwidth_gb_s", "least_tokens_per_s"),
 )
 OF_TRAINING = ("inference_tokens", "constants", "bits", "flops_per_s", "share", "picture")
@@ -32,6 +32,10 @@ def advise(
     batch: Annotated[int | None, Parameter(help="Sequences at once; 1 by default.")] = None,
     kv_bits: Annotated[
         float | None, Parameter(help="Bits for each number of the key-value cache; 16 by default.")
+    ] = None,
+    engine: Annotated[
+        Literal["auto", "core", "transformers"] | None,
+        Parameter(help="What generates; by default, for each model, what `kbit generate` takes."),
     ] = None,
     store: StoreUrl = None,
     study: StudyName = None,
@@ -137,6 +141,7 @@ def advise(
         context=context,
         batch=1 if batch is None else batch,
         kv_bits=16.0 if kv_bits is None else kv_bits,
+        engine=engine or "auto",
         text=text,
         others=others,
         bandwidth_gb_per_s=bandwidth_gb_s,

@@ -46,7 +46,7 @@ def fit(
     ] = None,
     interval: Annotated[
         Literal["auto", "bootstrap", "profile"],
-        Parameter(help="auto: bootstrap by model, profile likelihood below eight models."),
+        Parameter(help="auto: bootstrap by model or profile likelihood, whichever covers."),
     ] = "auto",
     resamples: Annotated[int, Parameter(help="Refits for the intervals.")] = 1000,
     starts: Annotated[int, Parameter(help="Starts of the search.")] = 24,

@@ -14,6 +14,11 @@ NAMES: Mapping[str, tuple[str, ...]] = {
 }
 
 
+CORE_STEP = ("llama", "mistral", "qwen2", "qwen3")
+"""Model types that the core's step decodes (`kbit.models.decode`), where nothing else speaks against it."""
+_MOVING_ROTARY = ("dynamic", "longrope")
+
+
 def cache_facts(config: Mapping[str, Any]) -> dict[str, int | None]:
     """Sizes that a key-value cache and its working space follow from.
 
@@ -26,7 +31,8 @@ def cache_facts(config: Mapping[str, Any]) -> dict[str, int | None]:
     Returns:
         `layers`, `heads`, `kv_heads`, `head_dim`, `hidden_size`, `intermediate_size`, `vocab_size`,
         `max_context` (tokens), `sliding_window` (tokens, of the layers that have one), `sliding_layers`
-        (how many those are) and `shared_kv_layers` (layers that reuse the cache of another).
+        (how many those are), `shared_kv_layers` (layers that reuse the cache of another) and `core_step` (1
+        where `kbit generate` takes the core's step, as far as a config tells).
 
     >>> facts = cache_facts({"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 64,
     ...                      "num_key_value_heads": 2, "vocab_size": 512, "max_position_embeddings": 128})
@@ -59,7 +65,19 @@ def cache_facts(config: Mapping[str, Any]) -> dict[str, int | None]:
         "sliding_window": window,
         "sliding_layers": sliding,
         "shared_kv_layers": _first(source, ("num_kv_shared_layers",)) or 0,
+        "core_step": int(_core_serves(source)),
     }
+
+
+def _core_serves(config: Mapping[str, Any]) -> bool:
+    """Whether `kbit generate` takes the core's step, as far as a config tells."""
+    rotary = config.get("rope_parameters") or config.get("rope_scaling")
+    kind = rotary.get("rope_type", rotary.get("type")) if isinstance(rotary, Mapping) else None
+    return (
+        config.get("model_type") in CORE_STEP
+        and config.get("hidden_act", "silu") == "silu"
+        and kind not in _MOVING_ROTARY
+    )
 
 
 def _first(config: Mapping[str, Any], names: tuple[str, ...]) -> int | None:

@@ -1,6 +1,7 @@
 """What the page's script needs to give the same advice as `kbit.advise` at any memory and context.
 
-Memory is linear in the context, apart from layers that look back at most a window. The coefficients are read
+Memory is linear in the context, apart from layers that look back at most a window, and from what the core's
+step needs for a panel of at most so many tokens. The coefficients are read
 off `memory_of` itself, so that the page has no formula of its own to go wrong.
 """
 
@@ -8,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kbit.advise import candidates, memory_of
+from kbit.advise.working import LONG_PANEL
 
 
 def memory_items(
@@ -17,8 +19,9 @@ def memory_items(
 
     Returns:
         For each: what it is, its gain and interval, `weights_bytes`, `kv_bytes_per_token` (of all layers that
-        never forget), `kv_window_bytes_per_token` and `window` (of the others), `working_bytes` and
-        `working_bytes_per_token`, `max_context`; memory is None where the store does not know it.
+        never forget), `kv_window_bytes_per_token` and `window` (of the others), `working_bytes`,
+        `working_bytes_per_token`, `working_panel_bytes_per_token` and `panel` (of a panel's tokens),
+        `max_context`; memory is None where the store does not know it.
     """
     items = []
     for candidate in candidates(rows, text=text):
@@ -53,14 +56,21 @@ def _coefficients(
     one, two = at(1), at(2)
     if one is None:
         return None
-    past = (window or 1) + 1
-    forever = at(past + 1).kv_bytes - at(past).kv_bytes
-    per_token = two.working_bytes - one.working_bytes
+    past = max(window or 1, LONG_PANEL) + 1
+    far, farther = at(past), at(past + 1)
+    forever = farther.kv_bytes - far.kv_bytes
+    near = two.working_bytes - one.working_bytes
+    per_token = farther.working_bytes - far.working_bytes
+    of_panel = near - per_token
+    start = one.working_bytes - near
+    panel = (far.working_bytes - start - past * per_token) / of_panel if of_panel else None
     return {
         "weights_bytes": one.weights_bytes,
         "kv_bytes_per_token": forever,
         "kv_window_bytes_per_token": one.kv_bytes - forever,
         "window": float(window) if window else None,
-        "working_bytes": one.working_bytes - per_token,
+        "working_bytes": start,
         "working_bytes_per_token": per_token,
+        "working_panel_bytes_per_token": of_panel,
+        "panel": panel,
     }

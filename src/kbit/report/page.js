@@ -42,7 +42,8 @@ function memoryOf(item, context) {
   if (m === null) return null;
   const windowed = m.kv_window_bytes_per_token * (m.window === null ? 0 : Math.min(context, m.window));
   const cache = m.kv_bytes_per_token * context + windowed;
-  const working = m.working_bytes + m.working_bytes_per_token * context;
+  const panel = m.working_panel_bytes_per_token * (m.panel === null ? 0 : Math.min(context, m.panel));
+  const working = m.working_bytes + m.working_bytes_per_token * context + panel;
   return { weights: m.weights_bytes, cache, working, total: m.weights_bytes + cache + working };
 }
 

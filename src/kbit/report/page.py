@@ -149,6 +149,7 @@ def _advice_data(rows: list[Mapping[str, Any]], advice: Advice, *, text: str) ->
     needs = [
         m["weights_bytes"] + m["working_bytes"]
         + advice.context * (m["kv_bytes_per_token"] + m["working_bytes_per_token"])
+        + min(advice.context, m["panel"] or 0) * m["working_panel_bytes_per_token"]
         for item in items
         if (m := item["memory"]) is not None
     ]  # fmt: skip

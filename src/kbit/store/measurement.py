@@ -19,6 +19,7 @@ ARCHITECTURE = (
     "sliding_window",
     "sliding_layers",
     "shared_kv_layers",
+    "core_step",
 )
 Status = Literal["ok", "failed", "refused"]
 STATUSES: tuple[Status, ...] = ("ok", "failed", "refused")
