@@ -48,9 +48,17 @@ LATENT_COMMANDS: dict[str, tuple[str, str]] = {
     "map": ("kbit.cli.latent:latent_map", "Look at where texts lie in a model's space."),
 }
 
+TASK_COMMANDS: dict[str, tuple[str, str]] = {
+    "run": ("kbit.cli.task:run", "Ask a model the items of a task, and judge its answers."),
+    "score": ("kbit.cli.task:score", "Judge answers that are there already."),
+    "examples": ("kbit.cli.task:examples", "Write a task's items as examples for kbit finetune."),
+    "files": ("kbit.cli.task:files", "Write a zero-shot task for lm-evaluation-harness itself."),
+}
+
 # commands that have commands of their own
 GROUPS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
     "study": ("A plan of measurements: plan, run, status, export.", STUDY_COMMANDS),
+    "task": ("Downstream tasks: run, score, examples, files.", TASK_COMMANDS),
     "latent": ("Text through a latent space: train, sample, map.", LATENT_COMMANDS),
 }
 

@@ -100,16 +100,16 @@ class Probe:
     """What is asked of a subject.
 
     Attributes:
-        kind: code lengths of a text, a comparison with another subject on a text, or what the subject
-            generates after the beginnings of a text's documents, compared with how they go on.
-        text: content hash of the text's documents.
+        kind: code lengths of a text, a comparison with another subject on a text, what the subject
+            generates after the beginnings of a text's documents, compared with how they go on, or a task.
+        text: content hash of the text's documents; of a task, hash of its items in their order.
         settings: what of the coder changes the figure: context, stride, the rule for the prefix.
         against: the subject compared with; None for code lengths.
         algorithm: name -> version of what measures.
         text_name: what people call the text; identifies nothing.
     """
 
-    kind: Literal["text", "against", "generated"]
+    kind: Literal["text", "against", "generated", "task"]
     text: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     against: Subject | None = None

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from kbit.errors import ModelError, StudyError, did_you_mean
-from kbit.models import StoredBits, cache_facts, open_model
+from kbit.models import ModelFolder, StoredBits, cache_facts, open_model
 from kbit.models.content import tokenizer_files
 from kbit.models.safetensors_read import read_folder_tensors
 from kbit.models.skeleton import Group, build_skeleton
@@ -91,22 +91,27 @@ def model_facts(study: Study) -> Iterator[ModelFacts]:
                 f"{study.file}: {name} is a k-bit model already. Name its 16-bit original: `formats` says to "
                 "what it is quantised."
             )
-        architecture = cache_facts(folder.config)
-        longest = architecture.get("max_context")
-        yield ModelFacts(
-            path=folder.path,
-            name=name,
-            family=study.family or family_of(name),
-            content=folder.content_hash,
-            tokenizer=tokenizer_hash(folder.path),
-            parameters=folder.parameters,
-            parameters_body=folder.body_parameters,
-            tied=bool(build_skeleton(folder.path).tied),
-            reference=_reference(folder.path),
-            context=min(longest or DEFAULT_CONTEXT, DEFAULT_CONTEXT),
-            architecture=architecture,
-            pieces=str(folder.config["pieces"]) if folder.config.get("model_type") == LATENT else None,
-        )
+        yield facts_of(folder, name, family=study.family)
+
+
+def facts_of(folder: ModelFolder, name: str, *, family: str | None = None) -> ModelFacts:
+    """What is known of a 16-bit folder; its family is told from its name where it is not given."""
+    architecture = cache_facts(folder.config)
+    longest = architecture.get("max_context")
+    return ModelFacts(
+        path=folder.path,
+        name=name,
+        family=family or family_of(name),
+        content=folder.content_hash,
+        tokenizer=tokenizer_hash(folder.path),
+        parameters=folder.parameters,
+        parameters_body=folder.body_parameters,
+        tied=bool(build_skeleton(folder.path).tied),
+        reference=_reference(folder.path),
+        context=min(longest or DEFAULT_CONTEXT, DEFAULT_CONTEXT),
+        architecture=architecture,
+        pieces=str(folder.config["pieces"]) if folder.config.get("model_type") == LATENT else None,
+    )
 
 
 def family_of(name: str) -> str:

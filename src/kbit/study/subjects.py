@@ -140,6 +140,15 @@ def _beside(study: Study, given: str | None, key: str, body: WeightFormat) -> st
 
 
 def _subject(study: Study, facts: ModelFacts, source: ModelSource) -> Subject:
+    return subject_from(facts, source, asked_by=str(study.file))
+
+
+def subject_from(facts: ModelFacts, source: ModelSource, *, asked_by: str) -> Subject:
+    """A 16-bit model at the format of a source, as a subject.
+
+    Raises:
+        StudyError: the format does not fit it; `asked_by` begins the message.
+    """
     fmt = parse_format(source.format)
     method = METHODS[source.method] if source.method else None
     choice = Choice(
@@ -151,7 +160,7 @@ def _subject(study: Study, facts: ModelFacts, source: ModelSource) -> Subject:
     try:
         bits = facts.stored_bits(choice)
     except UsageError as error:
-        raise StudyError(f"{study.file}: {facts.name} at {source.format}: {error}") from error
+        raise StudyError(f"{asked_by}: {facts.name} at {source.format}: {error}") from error
     return Subject(
         kind="model",
         content=facts.content,

@@ -1,0 +1,1 @@
+"""Real files as items: one layout a file."""
