@@ -86,8 +86,8 @@ def test_trivial_answers():
 
 
 SUBJECTS = (
-    "market shares profit bank trade stocks price investors quarter earnings company deal",
-    "goal match league coach season striker penalty stadium referee cup injury transfer",
+    "market shares profit bank trade stocks price investors quarter earnings company deal oil tax budget",
+    "goal match league coach season striker penalty stadium referee cup injury transfer team fans pitch",
 )
 
 
@@ -99,7 +99,7 @@ def test_topics_that_are_there_are_found_and_named():
             name=str(i),
             source=f"x:{i}",
             prompt="",
-            given=" ".join(rng.choice(SUBJECTS[label].split(), size=8, replace=False)) + " said the",
+            given=" ".join(rng.choice(SUBJECTS[label].split(), size=6, replace=False)) + " spoke",
             fields={"label": str(label)},
         )
         for i, label in enumerate(labels)
