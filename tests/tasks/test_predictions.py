@@ -84,7 +84,7 @@ def test_other_settings_items_or_files_are_refused(tmp_path):
 def test_a_run_killed_again_and_again_ends_with_each_answer_once(tmp_path):
     file, chance = tmp_path / "p.jsonl", random.Random(3)
     counts = []
-    for _ in range(6):
+    for _ in range(4):
         child = subprocess.Popen(
             [sys.executable, "-c", DRIVER, str(file)], stdout=subprocess.PIPE, text=True, env=dict(os.environ)
         )

@@ -6,6 +6,7 @@ from pathlib import Path
 from kbit.errors import FormatError, UsageError
 from kbit.formats import parse_format
 from kbit.models import ModelFolder, cache_facts, open_model, stored_bits
+from kbit.models.locate import SHIPPED
 from kbit.store import Labels, Subject
 from kbit.study.models import facts_of, family_of
 from kbit.study.subjects import DEVICE, KEPT, subject_from
@@ -33,7 +34,8 @@ def folder_subject(
         UsageError: a k-bit folder is to be quantised.
     """
     folder = open_model(path_or_id)
-    name = Path(path_or_id).resolve().name if Path(path_or_id).is_dir() else path_or_id
+    local = Path(path_or_id).is_dir() or path_or_id.startswith(SHIPPED)
+    name = folder.path.resolve().name if local else path_or_id
     if folder.records:
         if weight_format is not None:
             raise UsageError(f"{path_or_id} is a k-bit model already. Give its 16-bit original to --format.")

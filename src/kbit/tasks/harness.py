@@ -136,7 +136,7 @@ def ask_harness(
     found = simple_evaluate(
         model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size),
         tasks=[name],
-        task_manager=TaskManager(include_path=str(folder), include_defaults=False, verbosity="ERROR"),
+        task_manager=TaskManager(include_path=str(folder), include_defaults=False),
         bootstrap_iters=0,
         log_samples=True,
         random_seed=0,

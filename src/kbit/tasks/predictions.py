@@ -47,8 +47,9 @@ def answer_all(
     key = settings_key(head)
     there = read_answers(file, key=key) if file.exists() else {}
     wanted = [item for item in items if item.name not in there]
-    lines = [head | {"key": key}, *(_line(item, there[item.name]) for item in items if item.name in there)]
-    write_whole(file, "".join(_json(line) for line in lines).encode())
+    if wanted:  # a file that is whole is left alone; of another, only whole lines are kept
+        kept = [_line(item, there[item.name]) for item in items if item.name in there]
+        write_whole(file, "".join(_json(line) for line in [head | {"key": key}, *kept]).encode())
     done = len(there)
     if on_answer is not None:
         on_answer(done, len(items))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from kbit.errors import CorpusError
 from kbit.information.resample import Floats
 from kbit.tasks.item import Answer, Item
 from kbit.tasks.metrics.metric import Columns, Metric
@@ -38,6 +39,8 @@ def _columns(k: int) -> Columns:
     def columns(items: Sequence[Item], answers: Sequence[Answer], language: str) -> Floats:
         values = np.array([pass_at_k(a.tried, a.passed, k) for a in answers])
         known = ~np.isnan(values)
+        if not known.any():
+            raise CorpusError(f"no problem was tried {k} times: ask for as many samples.")
         return np.column_stack([np.where(known, values, 0.0), known.astype(np.float64)])
 
     return columns
