@@ -225,7 +225,8 @@ def _data(
     from kbit.information import break_even_bytes
     from kbit.models import open_model, stored_bits
 
-    stored = stored_bits(open_model(folder).path)
+    opened = open_model(folder)
+    stored = stored_bits(opened.path)
     summed, gained = measured.total, measured.headline
     pays = None if gained is None else break_even_bytes(stored.whole, gained.value)
     return {
@@ -253,6 +254,9 @@ def _data(
         "divergence": divergence,
         "stored_bits": stored.whole,
         "stored_bits_body": stored.body,
+        "stored_bits_embeddings": stored.embeddings,
+        "body_bits_per_weight": stored.body_bits_per_weight,
+        "stored_as": opened.foreign_format,
         "break_even_bytes": pays,
         "coder": {**coder.settings, "prefix_token": coder.prefix.token, "algorithm_version": coder.version},
         "numerics": coder.numerics,

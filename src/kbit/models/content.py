@@ -38,7 +38,7 @@ def content_hash(folder: Path) -> str:
     sizes and times, so asking again costs nothing.
 
     Args:
-        folder: a local model folder.
+        folder: a local model folder; or a GGUF file, whose bytes are hashed.
 
     Returns:
         64 hexadecimal digits.
@@ -46,8 +46,8 @@ def content_hash(folder: Path) -> str:
     Raises:
         ModelError: no model folder, or a truncated file.
     """
-    tensors = read_folder_tensors(folder)
-    files = [*tensors.files, folder / "config.json"]
+    tensors = None if folder.is_file() else read_folder_tensors(folder)
+    files = [folder] if tensors is None else [*tensors.files, folder / "config.json"]
     key = hashlib.sha256(json.dumps([VERSION, *map(_stamp, files)]).encode()).hexdigest()
     kept = _cache_folder() / "content" / key
     try:
@@ -56,7 +56,7 @@ def content_hash(folder: Path) -> str:
             return text
     except (OSError, UnicodeDecodeError):
         pass
-    value = _hash(tensors, read_config(folder))
+    value = _file_hash(folder) if tensors is None else _hash(tensors, read_config(folder))
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         replace_file(kept, value.encode())
@@ -64,6 +64,11 @@ def content_hash(folder: Path) -> str:
         # A read-only home only costs the time to hash again.
         return value
     return value
+
+
+def _file_hash(file: Path) -> str:
+    with file.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _hash(tensors: FolderTensors, config: Mapping[str, Any]) -> str:

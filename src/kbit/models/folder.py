@@ -14,17 +14,28 @@ from kbit.models.skeleton import build_skeleton
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelFolder:
-    """A local folder with a model, k-bit or 16-bit; no weight is loaded.
+    """A local model, k-bit, 16-bit or another tool's; no weight is loaded.
 
     Attributes:
-        path: the folder.
-        config: `config.json` as it stands.
-        records: what is packed, by layer; empty for a model that is not quantised.
+        path: the folder, or the GGUF file.
+        config: `config.json` as it stands; of a GGUF file, what its metadata say.
+        records: what is packed, by layer; empty for a model that kbit has not quantised.
     """
 
     path: Path
     config: Mapping[str, Any]
     records: Mapping[str, LayerRecord]
+
+    @property
+    def foreign_format(self) -> str | None:
+        """What another tool stored it as, such as `gguf:q4_k` or `gptq:4bit:g128`; None where none did."""
+        if self.path.is_file():
+            from kbit.models.foreign.gguf_model import gguf_label
+
+            return gguf_label(self.path)
+        from kbit.models.foreign.folders import foreign_label, foreign_tool
+
+        return foreign_label(self.config) if foreign_tool(self.config) else None
 
     @property
     def content_hash(self) -> str:
@@ -46,7 +57,7 @@ def open_model(path_or_id: str | Path) -> ModelFolder:
     """Find a model and read what its config says.
 
     Args:
-        path_or_id: a folder, or a hub id, which is downloaded if it is not in the hub's cache.
+        path_or_id: a folder, a GGUF file, or a hub id, which is downloaded if it is not in the hub's cache.
 
     Raises:
         ModelError: no such model, or a config that cannot be read.

@@ -11,10 +11,13 @@ import torch
 from kbit.errors import ModelError
 from kbit.models.checkpoint_names import match_names
 from kbit.models.content import tokenizer_files
+from kbit.models.foreign.folders import load_foreign
+from kbit.models.foreign.gguf_header import read_gguf
+from kbit.models.foreign.gguf_model import apply_frequencies, dense_folder, gguf_tokenizer
 from kbit.models.locate import locate
 from kbit.models.numerics import set_numerics
 from kbit.models.safetensors_read import read_folder_tensors
-from kbit.models.size import folder_records
+from kbit.models.size import folder_records, foreign_folder
 from kbit.models.skeleton import build_skeleton
 from kbit.models.stored_parts import part_specs
 
@@ -25,8 +28,9 @@ def load(
     """Load a causal language model, ready to compute; kbit is registered with Transformers first.
 
     Args:
-        path_or_id: a folder or a hub id.
-        dtype: to compute in; the model's own where None. Codes and scales keep theirs.
+        path_or_id: a folder, a GGUF file or a hub id.
+        dtype: to compute in; the model's own where None, and float32 for a GGUF file. Codes and scales keep
+            theirs.
         device: where to put it.
         numerics: `a16`; or `a8`, packed layers round activations to 8 bits before each product.
 
@@ -42,6 +46,11 @@ def load(
 
     kbit.hf.register()
     folder = locate(path_or_id)
+    if folder.is_file():
+        return _load_gguf(folder, dtype=dtype, device=device, numerics=numerics)
+    if foreign_folder(folder):
+        with _progress_on_terminals():
+            return load_foreign(folder, dtype=dtype).to(device).eval()
     check_tensors(folder)
     with _progress_on_terminals():
         model = AutoModelForCausalLM.from_pretrained(
@@ -53,6 +62,13 @@ def load(
         )
     set_numerics(model, numerics)
     return model.to(device).eval()
+
+
+def _load_gguf(file: Path, *, dtype: torch.dtype | None, device: str, numerics: str) -> Any:
+    with dense_folder(file, dtype) as folder:
+        model = load(folder, dtype=dtype or torch.float32, device=device, numerics=numerics)
+    apply_frequencies(model, read_gguf(file))
+    return model
 
 
 @contextmanager
@@ -120,6 +136,8 @@ def load_tokenizer(path_or_id: str | Path) -> Any:
     from transformers import AutoTokenizer
 
     folder = locate(path_or_id)
+    if folder.is_file():
+        return gguf_tokenizer(folder)
     if not any(tokenizer_files(folder)):
         raise ModelError(
             f"{folder}: has no tokeniser (no tokenizer.json). Copy the tokeniser's files from the model it "

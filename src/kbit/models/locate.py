@@ -17,11 +17,11 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(@[\w./-]+)?")
 
 
 def locate(path_or_id: str | Path) -> Path:
-    """The local folder of a model; a hub id (`owner/name[@revision]`) is downloaded, or taken from the cache.
+    """The local folder of a model, or its GGUF file; a hub id (`owner/name[@revision]`) may be downloaded.
 
     Args:
-        path_or_id: a folder; or, where no such folder exists, a hub id; or a model that ships with kbit, such
-            as `ladder:rung-7`.
+        path_or_id: a folder or a GGUF file; or, where there is none, a hub id; or a model that ships with kbit,
+            such as `ladder:rung-7`.
 
     Raises:
         ModelError: neither a folder nor a hub id that can be had.
@@ -31,7 +31,14 @@ def locate(path_or_id: str | Path) -> Path:
         return folder
     text = str(path_or_id)
     if folder.exists():
-        raise ModelError(f"{text}: is a file. Give the folder that holds the model's config.json.")
+        from kbit.models.foreign.gguf_header import is_gguf
+
+        if is_gguf(folder):
+            return folder
+        raise ModelError(
+            f"{text}: is a file, and no GGUF file. Give the folder that holds the model's config.json, or a "
+            ".gguf file."
+        )
     if isinstance(path_or_id, Path) or not _HUB_ID.fullmatch(text):
         raise ModelError(
             f"{text}: no such folder. Give a folder that holds a model, or a hub id such as 'gpt2'."
@@ -94,11 +101,16 @@ def _download(hub_id: str, *, file: str | None = None) -> Path:
 
 
 def read_config(folder: Path) -> Mapping[str, Any]:
-    """`config.json` of a model folder, as it stands there.
+    """`config.json` of a model folder, as it stands there; of a GGUF file, what its metadata say.
 
     Raises:
         ModelError: it is missing, is not JSON, names no model type, or needs code from the folder.
     """
+    if folder.is_file():
+        from kbit.models.foreign.gguf_config import gguf_config
+        from kbit.models.foreign.gguf_header import read_gguf
+
+        return gguf_config(read_gguf(folder))
     file = folder / "config.json"
     try:
         config = json.loads(file.read_bytes())

@@ -49,28 +49,43 @@ class StoredBits:
 
 
 def stored_bits(folder: str | Path) -> StoredBits:
-    """Stored bits of a k-bit or 16-bit model folder; no weight is read.
+    """Stored bits of a model folder, k-bit, 16-bit or another tool's, or of a GGUF file; no weight is read.
 
     Args:
-        folder: a local model folder.
+        folder: a local model folder or a GGUF file.
 
     Raises:
         ModelError: no model folder, a truncated file, or an architecture Transformers does not know.
     """
     path = Path(folder)
+    if path.is_file():
+        from kbit.models.foreign.gguf_model import gguf_stored_bits
+
+        return gguf_stored_bits(path)
+    if foreign_folder(path):
+        from kbit.models.foreign.folders import foreign_stored_bits
+
+        return foreign_stored_bits(path)
     return count_bits(build_skeleton(path), read_folder_tensors(path), folder_records(path))
 
 
 def folder_records(folder: Path) -> dict[str, LayerRecord]:
-    """Layer records of a folder by name; none for a model that is not quantised.
+    """Layer records of a folder by name; none for a model that kbit has not quantised.
 
     Raises:
-        ModelError: it was quantised by another tool, or by a newer kbit.
+        ModelError: it was quantised by a tool whose folders kbit does not read, or by a newer kbit.
     """
     quantization = read_config(folder).get("quantization_config")
-    if quantization is None:
+    if quantization is None or foreign_folder(folder):
         return {}
     return {record.name: record for record in records_from_config(quantization)}
+
+
+def foreign_folder(folder: Path) -> bool:
+    """Whether another tool that kbit knows has quantised the model of a folder."""
+    from kbit.models.foreign.folders import foreign_tool
+
+    return folder.is_dir() and foreign_tool(read_config(folder)) is not None
 
 
 def count_bits(skeleton: Skeleton, tensors: FolderTensors, records: dict[str, LayerRecord]) -> StoredBits:

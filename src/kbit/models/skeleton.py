@@ -60,7 +60,7 @@ def build_skeleton(folder: Path) -> Skeleton:
     Raises:
         ModelError: no config, or an architecture that is no causal language model of Transformers.
     """
-    file = folder / "config.json"
+    file = folder if folder.is_file() else folder / "config.json"
     read_config(folder)
     stat = file.stat()
     return _build(folder, stat.st_mtime_ns, stat.st_size)
@@ -75,7 +75,10 @@ def _build(folder: Path, _mtime_ns: int, _size: int) -> Skeleton:
     register()
     given = read_config(folder)
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        if folder.is_file():
+            config = AutoConfig.for_model(**given)
+        else:
+            config = AutoConfig.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # each architecture checks its config in its own way
         raise ModelError(
             f"{folder}: Transformers cannot read its config: {_first_line(error)} If the architecture is "

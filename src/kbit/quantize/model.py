@@ -114,6 +114,11 @@ def quantize_model(
     )
     folder, target = locate(source), Path(out).expanduser()
     _check_places(folder, target)
+    if folder.is_file():
+        raise ModelError(
+            f"{folder}: is a GGUF file, which kbit measures as it is. To quantise, start from the model it "
+            "was made of."
+        )
     config = dict(read_config(folder))
     if config.get("quantization_config") is not None:
         how = config["quantization_config"].get("quant_method", "an unknown method")

@@ -39,7 +39,7 @@ class ModelShelf:
             gc.collect()
             self._reference = (
                 key,
-                _load_dense(source.path, weights=DENSE[source.reference], dtype=source.dtype),
+                _load_dense(source.path, weights=DENSE.get(source.reference), dtype=source.dtype),
             )
         return self._reference[1]
 
@@ -82,14 +82,14 @@ class ModelShelf:
 DENSE = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 
 
-def _load_dense(path: str, *, weights: str, dtype: str) -> Any:
-    """Load a model with its weights rounded to one data type, to compute in another."""
+def _load_dense(path: str, *, weights: str | None, dtype: str) -> Any:
+    """Load a model with its weights rounded to one data type (None: as stored), to compute in another."""
     import torch
 
     from kbit.models import load
 
     with _without_bars():
-        model = load(path, dtype=getattr(torch, weights))
+        model = load(path, dtype=getattr(torch, weights or dtype))
     return model.to(getattr(torch, dtype))
 
 

@@ -34,9 +34,11 @@ class ModelFacts:
         content: hash of tensors and config; `tokenizer` that of the tokeniser's files.
         parameters: weights, a tied one once; `parameters_body` without embeddings and output layer.
         tied: the output layer is the embedding.
-        reference: the format of its 16-bit weights: its own where it is stored in 16 bits, else bf16.
+        reference: the format of its 16-bit weights: its own where it is stored in 16 bits, else bf16; of
+            another tool's model, `stored_as`.
         context: tokens it reads at once unless a study says otherwise.
         architecture: sizes that memory for generation follows from.
+        stored_as: what another tool has stored it as (`gguf:q4_k`): it is measured so, at no other format.
         pieces: of a model with a latent space, how it cuts documents; None of a model that reads tokens.
     """
 
@@ -51,6 +53,7 @@ class ModelFacts:
     reference: str
     context: int
     architecture: Mapping[str, int | None]
+    stored_as: str | None = None
     pieces: str | None = None
 
     def stored_bits(self, choice: Choice) -> StoredBits:
@@ -103,11 +106,12 @@ def facts_of(folder: ModelFolder, name: str, *, family: str | None = None) -> Mo
         name=name,
         family=family or family_of(name),
         content=folder.content_hash,
-        tokenizer=tokenizer_hash(folder.path),
+        tokenizer=folder.content_hash if folder.path.is_file() else tokenizer_hash(folder.path),
         parameters=folder.parameters,
         parameters_body=folder.body_parameters,
         tied=bool(build_skeleton(folder.path).tied),
-        reference=_reference(folder.path),
+        reference=folder.foreign_format or _reference(folder.path),
+        stored_as=folder.foreign_format,
         context=min(longest or DEFAULT_CONTEXT, DEFAULT_CONTEXT),
         architecture=architecture,
         pieces=str(folder.config["pieces"]) if folder.config.get("model_type") == LATENT else None,
@@ -147,6 +151,8 @@ def resolved(entry: str, study: Study) -> list[tuple[str, Path | str]]:
     folder = study.folder / Path(entry).expanduser()
     if folder.is_dir():
         return [(folder.resolve().name, folder)]
+    if folder.is_file():
+        return [(folder.stem, folder)]  # a GGUF file, or refused when it is opened
     # What begins as a path does is not looked for on the hub.
     if entry.startswith((".", "/", "~")):
         raise ModelError(f"{study.file}: there is no model folder {folder}. Paths begin at the study file.")

@@ -9,6 +9,7 @@ from kbit.coders.latent import DEFAULT_SAMPLES, LatentCoder
 from kbit.errors import FormatError, StudyError, UsageError
 from kbit.formats import WeightFormat, parse_format
 from kbit.information import Divergence
+from kbit.models import stored_bits
 from kbit.models.record import Method
 from kbit.quantize import METHODS
 from kbit.quantize.method import method_named
@@ -46,7 +47,7 @@ def model_tasks(
         StudyError: a format or a method does not exist or does not fit the model, or two spellings name one
             format.
     """
-    against = _subject(study, facts, _source(study, facts, parse_format(facts.reference)))
+    against = _subject(study, facts, _reference_source(study, facts))
     tasks: list[Task] = []
     subjects: list[SubjectPlan] = []
     for source in _sources(study, facts):
@@ -92,7 +93,32 @@ def model_tasks(
     return ModelTasks(tasks=tuple(tasks), subjects=tuple(subjects))
 
 
+def _reference_source(study: Study, facts: ModelFacts) -> ModelSource:
+    if facts.stored_as is not None:
+        return _foreign_source(study, facts, facts.stored_as)
+    return _source(study, facts, parse_format(facts.reference))
+
+
+def _foreign_source(study: Study, facts: ModelFacts, stored_as: str) -> ModelSource:
+    """Another tool's model as it is stored."""
+    context = study.context or facts.context
+    return ModelSource(
+        path=str(facts.path),
+        format=stored_as,
+        embeddings=stored_as,
+        head=stored_as,
+        method=None,
+        reference=stored_as,
+        dtype=study.dtype,
+        context=context,
+        stride=study.stride or max(1, context // 2),
+        batch_size=study.batch_size,
+    )
+
+
 def _sources(study: Study, facts: ModelFacts) -> list[ModelSource]:
+    if facts.stored_as is not None:
+        return [_foreign_source(study, facts, facts.stored_as)]
     found: dict[str, str] = {}
     formats = []
     for given in study.formats:
@@ -149,16 +175,10 @@ def subject_from(facts: ModelFacts, source: ModelSource, *, asked_by: str) -> Su
     Raises:
         StudyError: the format does not fit it; `asked_by` begins the message.
     """
-    fmt = parse_format(source.format)
     method = METHODS[source.method] if source.method else None
-    choice = Choice(
-        format=fmt,
-        embeddings=parse_format(source.embeddings) if source.embeddings else None,
-        head=parse_format(source.head) if source.head else None,
-        method=Method(name=method.name, version=method.version) if method else Method(name="none", version=0),
-    )
+    format_bits = None if facts.stored_as else parse_format(source.format).bits
     try:
-        bits = facts.stored_bits(choice)
+        bits = stored_bits(facts.path) if facts.stored_as else facts.stored_bits(_choice(source))
     except UsageError as error:
         raise StudyError(f"{asked_by}: {facts.name} at {source.format}: {error}") from error
     return Subject(
@@ -176,7 +196,7 @@ def subject_from(facts: ModelFacts, source: ModelSource, *, asked_by: str) -> Su
             name=facts.name,
             family=facts.family,
             format=source.format,
-            format_bits=fmt.bits,
+            format_bits=format_bits,
             method=source.method,
             parameters=facts.parameters,
             parameters_body=facts.parameters_body,
@@ -187,6 +207,16 @@ def subject_from(facts: ModelFacts, source: ModelSource, *, asked_by: str) -> Su
             stored_bits_embeddings=bits.embeddings,
             architecture=facts.architecture,
         ),
+    )
+
+
+def _choice(source: ModelSource) -> Choice:
+    method = METHODS[source.method] if source.method else None
+    return Choice(
+        format=parse_format(source.format),
+        embeddings=parse_format(source.embeddings) if source.embeddings else None,
+        head=parse_format(source.head) if source.head else None,
+        method=Method(name=method.name, version=method.version) if method else Method(name="none", version=0),
     )
 
 
