@@ -20,8 +20,8 @@ def locate(path_or_id: str | Path) -> Path:
     """The local folder of a model, or its GGUF file; a hub id (`owner/name[@revision]`) may be downloaded.
 
     Args:
-        path_or_id: a folder or a GGUF file; or, where there is none, a hub id; or a model that ships with kbit,
-            such as `ladder:rung-7`.
+        path_or_id: a folder or a GGUF file; or, where there is none, a hub id; or a model that ships with
+            kbit, such as `ladder:rung-7`.
 
     Raises:
         ModelError: neither a folder nor a hub id that can be had.
