@@ -1,9 +1,11 @@
 """Near duplicates of 100,000 documents, and 2 GB of text through `kbit corpus`.
 
     python benchmarks/corpus.py [--documents 100000] [--gigabytes 2] [--peer-documents 1000] [--folder DIR]
+                                [--pool FOLDER]
 
-Documents are made from lines of this Python's standard library, drawn at random (seeded), so that no two are
-alike but those meant to be: one in twenty is a copy, one in ten a copy with a changed line. The peer is
+Documents are made from lines of this Python's standard library, or of the text files of a folder, drawn at
+random (seeded), so that no two are alike but those meant to be: one in twenty is a copy, one in ten a copy
+with a changed line. The peer is
 datasketch (MinHash with 128 functions, LSH), on fewer documents: it proposes pairs and does not check
 them. The physical limit beside the corpus is a copy of the file. Every run is a process of its own, so that
 peak memory is that run's.
@@ -25,11 +27,12 @@ LINES = 60
 TARGETS = {"near_duplicates_s": 60.0, "corpus_peak_mb": 400.0}
 
 
-def texts(count: int) -> Iterator[str]:
-    """Documents of about two kilobytes."""
+def texts(count: int, folder: str = "") -> Iterator[str]:
+    """Documents of about two kilobytes from Python source; of novels, a line a paragraph, of more."""
     chooser = random.Random(0)
     pool: list[str] = []
-    for file in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")):
+    place, ending = (Path(folder), "*.txt") if folder else (Path(sysconfig.get_path("stdlib")), "*.py")
+    for file in sorted(place.glob(ending)):
         pool += [line for line in file.read_text(errors="ignore").splitlines() if len(line) > 20]
     earlier: list[list[str]] = []
     for number in range(count):
@@ -97,12 +100,13 @@ def run_corpus(file: str, out: str) -> dict[str, float]:
     }
 
 
-def make_file(file: Path, size: float) -> None:
+def make_file(file: Path, size: float, pool: str = "") -> None:
     with file.open("w") as handle:
         written = 0
-        for number, text in enumerate(texts(1 << 40)):
+        for number, text in enumerate(texts(1 << 40, pool)):
             line = json.dumps({"name": str(number), "text": text}) + "\n"
-            written += handle.write(line)
+            handle.write(line)
+            written += len(line.encode())
             if written >= size:
                 return
 
@@ -122,6 +126,8 @@ def main() -> int:
     parser.add_argument("--gigabytes", type=float, default=2)
     parser.add_argument("--peer-documents", type=int, default=1_000)
     parser.add_argument("--folder", type=Path, help="where the text is made [a temporary folder]")
+    parser.add_argument("--pool", default="", help="text files whose lines it is made of [Python's library]")
+    parser.add_argument("--file", type=Path, help="the text of --gigabytes, made before")
     parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
@@ -144,8 +150,9 @@ def main() -> int:
             print("datasketch is not installed")
     if options.gigabytes:
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-            file = Path(folder) / "text.jsonl"
-            make_file(file, options.gigabytes * 1e9)
+            file = options.file or Path(folder) / "text.jsonl"
+            if options.file is None:
+                make_file(file, options.gigabytes * 1e9, options.pool)
             start = time.perf_counter()
             with file.open("rb") as source, (Path(folder) / "copy").open("wb") as target:
                 while piece := source.read(1 << 20):

@@ -223,7 +223,8 @@ def test_stories260k_equals_an_independent_sum(shared, tiny):
     reference = tiny.NumpyLlama.read(path)
     for lengths, its_ids, text in zip(got, ids, texts, strict=True):
         assert (lengths.tokens, lengths.bytes) == (len(its_ids), len(text.text.encode()))
-        assert lengths.bits == pytest.approx(reference.bits(1, its_ids).sum(), abs=1e-4)
+        # Sums of float32 products in another order: the last digit of a thousand bits differs by processor.
+        assert lengths.bits == pytest.approx(reference.bits(1, its_ids).sum(), abs=5e-4)
     with torch.inference_mode():
         plain = [model(torch.tensor([[1, *i]])).logits[0, :-1].double().log_softmax(-1) for i in ids]
     sums = [-log_p[range(len(i)), i].sum().item() / math.log(2) for log_p, i in zip(plain, ids, strict=True)]

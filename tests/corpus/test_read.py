@@ -92,3 +92,11 @@ def test_jsonl_of_other_writers(tmp_path):
     file = tmp_path / "x.jsonl"
     file.write_text(json.dumps({"text": "é\u2028é", "meta": {"a": 1}}) + "\r\n", newline="")
     assert read(file) == [("x.jsonl:1", "é\u2028é")]
+
+
+def test_the_shipped_text_has_a_name():
+    found = list(read_documents(["ladder:held-out"]))
+    assert len(found) == 47
+    assert sum(d.bytes for d in found) == 65_534
+    with pytest.raises(CorpusError, match="did you mean 'ladder:held-out'"):
+        list(read_documents(["ladder:heldout"]))

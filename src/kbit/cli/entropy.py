@@ -38,7 +38,7 @@ def entropy(
 
     if most_bytes < 0:
         raise UsageError(f"--most-bytes is {most_bytes}; give 0 for all of the text, or a number of bytes.")
-    names = rates or [row.name for row in rate_estimators()]
+    names = rates or [row.name for row in rate_estimators() if row.installed]
     for name in names:
         find_estimator(name)
     whole = "".join(document.text for document in read_documents(text))

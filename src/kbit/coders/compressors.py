@@ -48,16 +48,20 @@ class Compressor:
     settings: Mapping[str, Json]
 
 
-class _Xz:
-    def __init__(self, window: int) -> None:
+class XzStream:
+    """LZMA2 without a container."""
+
+    def __init__(self, window: int, *, preset: int = XZ_PRESET) -> None:
         dictionary = min(max(window, 1 << 16), 1536 << 20)  # the most liblzma takes
-        options = {"id": lzma.FILTER_LZMA2, "preset": XZ_PRESET, "dict_size": dictionary}
+        options = {"id": lzma.FILTER_LZMA2, "preset": preset, "dict_size": dictionary}
         self._stream = lzma.LZMACompressor(lzma.FORMAT_RAW, filters=[options])
 
     def feed(self, content: bytes) -> int:
+        """Bytes put out for this content so far."""
         return len(self._stream.compress(content))
 
     def finish(self) -> int:
+        """Bytes put out at the end."""
         return len(self._stream.flush())
 
 
@@ -102,7 +106,7 @@ COMPRESSORS: dict[str, Compressor] = {
             name="xz",
             what="xz (LZMA2), its dictionary primed with the baseline text",
             source="xz-utils",
-            make=_Xz,
+            make=XzStream,
             settings={"filter": "lzma2", "preset": XZ_PRESET},
         ),
         Compressor(

@@ -11,6 +11,7 @@ from kbit.coders.predictor import Floats
 from kbit.coders.scoring import Batching
 from kbit.coders.tokens import tokeniser_spelling
 from kbit.errors import CoderError
+from kbit.models.cached_step import cached_step
 
 
 class LanguageModelPredictor:
@@ -59,12 +60,11 @@ class LanguageModelPredictor:
 
     def _logits(self, window: list[int]) -> torch.Tensor:
         new = torch.tensor([window[self._read :]], device=self._model.device)
-        out = self._model(new, past_key_values=self._cache, use_cache=True)
-        self._cache = getattr(out, "past_key_values", None)
+        logits, self._cache = cached_step(self._model, new, self._cache)
         # A model that keeps nothing reads its whole window each time.
         self._read = 0 if self._cache is None else len(window)
-        logits: torch.Tensor = out.logits[0, -1, : self._vocabulary].float()
-        return logits
+        last: torch.Tensor = logits[0, -1, : self._vocabulary].float()
+        return last
 
 
 def weights_hash(model: Any, tokenizer: Any) -> str:

@@ -124,8 +124,8 @@ def text_pieces(path: Path, *, encoding: str, replace: bool, tally: ReadTally) -
                 raise CorpusError(
                     f"{path}, line {line}: not {'UTF-8' if utf8 else encoding} at byte offset "
                     f"{offset - pending + error.start} (byte 0x{error.object[error.start]:02x}). Convert it, "
-                    "for example with iconv -t UTF-8, name its encoding (--encoding), or have such bytes "
-                    "replaced and counted (--invalid replace)."
+                    "for example with iconv -t UTF-8, or prepare it with `kbit corpus`: --encoding names "
+                    "another encoding, --invalid replace has such bytes replaced and counted."
                 ) from error
             replacing = True
             decoder = _decoder(encoding, "replace")

@@ -9,6 +9,7 @@ from typing import Any
 
 from kbit.corpus.document import Document
 from kbit.corpus.opening import STDIN, ReadTally, lines_of, packed_suffix, text_pieces
+from kbit.corpus.shipped import is_shipped, shipped_documents
 from kbit.corpus.tables import dataset_records, is_dataset, parquet_records
 from kbit.errors import CorpusError, UsageError, did_you_mean
 
@@ -62,8 +63,8 @@ def read_documents(
 
     Args:
         paths: each a file, a folder (read recursively in sorted order, hidden files passed over), `-` for
-            standard input, or `datasets:NAME[:CONFIGURATION]:SPLIT`. A file holds JSON lines (`.jsonl`,
-            `.ndjson`), a table (`.csv`, `.tsv`, `.parquet`), or one document of plain text; it may be packed
+            standard input, `datasets:NAME[:CONFIGURATION]:SPLIT`, or a text that ships with kbit
+            (`ladder:held-out`, `ladder:train`). A file holds JSON lines (`.jsonl`, `.ndjson`), a table (`.csv`, `.tsv`, `.parquet`), or one document of plain text; it may be packed
             (`.gz`, `.bz2`, `.xz`, `.zst`).
         options: how they are read.
         tally: counts what had to be replaced.
@@ -86,15 +87,15 @@ def find_files(paths: Sequence[Path | str]) -> list[tuple[str, str]]:
         CorpusError: a path is missing, or a folder is empty.
     """
     for path in paths:
-        if not (str(path) == STDIN or is_dataset(path) or Path(path).exists()):
+        if not (_is_named(path) or Path(path).exists()):
             raise CorpusError(
                 f"no such text: {path}. Give a .jsonl file, a plain text file, or a folder of them."
             )
     found: list[tuple[str, str]] = []
     for path in paths:
         root = Path(path)
-        if str(path) == STDIN or is_dataset(path) or not root.is_dir():
-            found.append((str(path), str(path) if is_dataset(path) else root.name))
+        if _is_named(path) or not root.is_dir():
+            found.append((str(path), str(path) if _is_named(path) else root.name))
             continue
         files = _files_below(root)
         if not files:
@@ -109,6 +110,9 @@ def read_file(file: str, name: str, options: ReadOptions, tally: ReadTally) -> I
     """The documents of one of the files that `find_files` found."""
     if is_dataset(file):
         yield from _documents(dataset_records(file, options.field, options.name_field), name, options, file)
+        return
+    if is_shipped(file):
+        yield from shipped_documents(file)
         return
     path = Path(file)
     inner = Path(path.stem) if packed_suffix(path) else path
@@ -131,6 +135,11 @@ def write_documents(path: Path | str, documents: Iterable[Document]) -> None:
 def document_line(document: Document) -> bytes:
     """A document as a line of JSON."""
     return (json.dumps({"name": document.name, "text": document.text}, ensure_ascii=False) + "\n").encode()
+
+
+def _is_named(path: Path | str) -> bool:
+    """Whether a path names what is no file: standard input, a data set, a shipped text."""
+    return str(path) == STDIN or is_dataset(path) or is_shipped(path)
 
 
 def _files_below(root: Path) -> list[Path]:

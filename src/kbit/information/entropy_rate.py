@@ -6,6 +6,7 @@ larger error of most: for that there is a warning where the sample is too small.
 """
 
 import contextlib
+import importlib.util
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from scipy.stats import t as student
 
 from kbit.coders import CODERS, Coder, baseline
 from kbit.coders.registry import CoderRow, find_coder
+from kbit.coders.unprimed import UNPRIMED, Unprimed, UnprimedCoder
 from kbit.corpus import Document
 from kbit.errors import CorpusError, UsageError, did_you_mean
 from kbit.information.entropy_of_counts import entropy
@@ -31,6 +33,7 @@ STRETCHES = 32
 BEGINNINGS = 8
 FEWEST_SYMBOLS = 16
 FEWEST_FOR_MATCHES = 10_000
+FEWEST_FOR_COMPRESSORS = 10_000
 STILL_LEARNING = 0.03
 MOST_BLOCK = 8
 
@@ -77,9 +80,16 @@ class RateEstimator:
     name: str
     what: str
     source: str
-    kind: Literal["match", "block", "code"]
+    kind: Literal["match", "block", "code", "compressor"]
     terms: Callable[[Sample], Terms]
     coder: Callable[[], Coder] | None = None
+    module: str | None = None
+    """What must be installed for it."""
+
+    @property
+    def installed(self) -> bool:
+        """Whether it can be used here."""
+        return self.module is None or importlib.util.find_spec(self.module) is not None
 
 
 def entropy_rate(text: str, estimator: str = "match-length-inverse", *, unit: Unit = "byte") -> EntropyRate:
@@ -87,12 +97,13 @@ def entropy_rate(text: str, estimator: str = "match-length-inverse", *, unit: Un
 
     Args:
         text: read as one sequence.
-        estimator: as `rate_estimators` lists them; `block-N` for N symbols, and every coder of
-            `kbit ls coders` that is fitted to no text.
+        estimator: as `rate_estimators` lists them; `block-N` for N symbols, every coder of `kbit ls coders`
+            that is fitted to no text, and compressors, which here have read nothing before.
         unit: what a symbol is: byte, character or word.
 
     Raises:
         UsageError: no such estimator or unit.
+        MissingExtraError: the compressor is not installed.
         CorpusError: the text has fewer than 16 symbols.
     """
     row = find_estimator(estimator)
@@ -152,6 +163,11 @@ def _warning(row: RateEstimator, terms: Terms, n: int) -> str | None:
         return (
             f"match lengths of {n} symbols are short, and their bias is larger than the interval. Give "
             f"{FEWEST_FOR_MATCHES} or more, and compare only texts of one length."
+        )
+    if row.kind == "compressor" and n < FEWEST_FOR_COMPRESSORS:
+        return (
+            f"of {n} symbols a compressor has learnt little: the figure is what it needs, far above the rate. "
+            f"Give {FEWEST_FOR_COMPRESSORS} or more, and compare only texts of one length."
         )
     half = len(terms.numerators) // 2
     if row.kind == "block" or half < 2:
@@ -260,7 +276,7 @@ def find_estimator(name: str) -> RateEstimator:
 
 
 def rate_estimators() -> list[RateEstimator]:
-    """The table: match lengths, blocks, and the coders that learn as they go."""
+    """The table: match lengths, blocks, coders that learn as they go, compressors."""
     return [
         RateEstimator(
             name="match-length-inverse",
@@ -278,6 +294,7 @@ def rate_estimators() -> list[RateEstimator]:
         ),
         *(_block_row(size) for size in (1, 2, 3)),
         *(_code_row(row) for row in CODERS.values() if _learns(row)),
+        *map(_compressor_row, UNPRIMED.values()),
     ]
 
 
@@ -285,6 +302,19 @@ def _code_row(row: CoderRow) -> RateEstimator:
     make = partial(baseline, row.name)
     return RateEstimator(
         name=row.name, what=row.what, source=row.source, kind="code", terms=_code(make), coder=make
+    )
+
+
+def _compressor_row(row: Unprimed) -> RateEstimator:
+    make = partial(UnprimedCoder, row.name)
+    return RateEstimator(
+        name=row.name,
+        what=row.what,
+        source=row.source,
+        kind="compressor",
+        terms=_code(make),
+        coder=make,
+        module=row.module,
     )
 
 

@@ -2,28 +2,18 @@
 
 from typing import Any
 
-from kbit.corpus.contained import without_holders
 from kbit.corpus.document import Document
-from kbit.corpus.read import read_documents
-from kbit.corpus.stdlib import stdlib_split
-from kbit.ladder.models import FOLDER
-
-HELD_OUT = FOLDER / "held-out.jsonl"
+from kbit.corpus.shipped import HELD_OUT, shipped_documents
 
 
 def held_out() -> list[Document]:
     """The demo's test text: 64 KB in beginnings of documents that no rung was trained on."""
-    return list(read_documents([HELD_OUT]))
+    return shipped_documents("ladder:held-out")
 
 
 def train() -> list[Document]:
-    """What the running Python carries, without what is held out.
-
-    On the Python version of the ladder's manifest this is the text the rungs were trained on, whole; on
-    another, its counterpart: topics and modules are held out by name, and a document that holds a shipped
-    test text under another name is left out too.
-    """
-    return without_holders(stdlib_split().training, held_out())
+    """What the running Python carries, without what is held out (`kbit.corpus.shipped`)."""
+    return shipped_documents("ladder:train")
 
 
 def listing() -> list[dict[str, Any]]:

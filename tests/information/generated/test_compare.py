@@ -16,8 +16,15 @@ from kbit.information.generated.continuation import Continuation, of_documents, 
 from kbit.information.generated.figure import Options
 from kbit.information.generated.novelty import TrainingGrams
 from kbit.information.generated.references import References, sliding_windows
-from kbit.information.generated.repetition import distinct_grams, diversity, repetition, repetition_sums
+from kbit.information.generated.repetition import (
+    distinct_grams,
+    diversity,
+    diversity_of,
+    repetition,
+    repetition_sums,
+)
 from kbit.information.generated.variety import (
+    bleu_metric,
     distinct,
     fixed_samples,
     over_samples,
@@ -139,6 +146,9 @@ def test_repetition_against_counts_by_hand():
     assert float(repetition(2)(total)) == pytest.approx(100 * (1 - 5 / 10))
     assert float(repetition(4)(total)) == pytest.approx(100 * (1 - 3 / 6))
     assert float(diversity(total)) == pytest.approx(5 / 10 * 4 / 8 * 3 / 6)
+    # As published: human text, greedy decoding (Su et al. 2022).
+    assert diversity_of([3.92, 0.88, 0.28]) == pytest.approx(0.950, abs=5e-4)
+    assert diversity_of([69.21, 65.18, 62.05]) == pytest.approx(0.041, abs=5e-4)
 
 
 def test_variety_against_known_values():
@@ -154,6 +164,19 @@ def test_variety_against_known_values():
     assert found.value == pytest.approx(8 / 20)
     one = over_samples(fixed_samples([list("abcdefgh")], 8), distinct(1))
     assert (one.value, one.low, one.reason is not None) == (1.0, None, True)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("sacrebleu") is None, reason="needs sacrebleu")
+def test_bleu_gives_the_values_of_its_authors():
+    """Hypotheses, references and figures of sacrebleu's own tests (test/test_bleu.py)."""
+    said = ["The dog bit the man.", "It wasn't surprising.", "The man had just bitten him."]
+    references = [
+        ["The dog bit the man.", "It was not unexpected.", "The man bit him first."],
+        ["The dog had bit the man.", "No one was surprised.", "The man had bitten the dog."],
+    ]
+    for tokenizer, expected in (("13a", 48.530827), ("intl", 43.916235), ("none", 49.191957)):
+        found = bleu_metric(tokenizer).corpus_score(said, references).score
+        assert found == pytest.approx(expected, abs=1e-6), tokenizer
 
 
 @pytest.mark.skipif(importlib.util.find_spec("sacrebleu") is None, reason="needs sacrebleu")
@@ -285,8 +308,14 @@ def test_mauve_of_sets_with_nothing_in_common():
     rng = np.random.default_rng(0)
     one, other = ((rng.normal(size=(60, 4)) * 0.01 + np.eye(4)[i]).astype(np.float32) for i in (0, 1))
     apart = mauve(one, other, buckets=2)
-    # 1 / C(10, 5), by the trapezium rule on the package's 25 points.
-    assert apart.value == pytest.approx(0.004072, abs=2e-4)
+    # 1 / C(10, 5) = .003968, by the trapezium rule on the package's 25 points; with more of them it is that.
+    assert apart.value == pytest.approx(0.004072, abs=1e-6)
+    from mauve import compute_mauve
+
+    fine = compute_mauve(p_features=one, q_features=other, num_buckets=2, verbose=False,
+                         divergence_curve_discretization_size=1000)  # fmt: skip
+    assert fine.mauve == pytest.approx(1 / math.comb(10, 5), abs=1e-6)
+    assert apart.warning is not None
     assert "noisy" in apart.warning
     spread = rng.normal(size=(60, 4)).astype(np.float32)
     assert mauve(spread, rng.permutation(spread), buckets=4).value == pytest.approx(1.0, abs=0.02)

@@ -16,6 +16,7 @@ from kbit.coders.tokens import find_prefix, tokenise
 from kbit.corpus import Document
 from kbit.errors import ModelError, UsageError
 from kbit.information.generated.decoding import Decoding
+from kbit.models.cached_step import cached_step
 
 VERSION = 1
 LN2 = math.log(2)
@@ -178,9 +179,8 @@ def _batch(
     end: list[tuple[float, float] | None] = [None] * len(batch)
     past = None
     for _ in range(room):
-        output = model(given, past_key_values=past, use_cache=True)
-        past = output.past_key_values
-        chosen, drawn, own = _draw(output.logits[:, -1].float(), decoding, generators)
+        logits, past = cached_step(model, given, past)
+        chosen, drawn, own = _draw(logits[:, -1].float(), decoding, generators)
         given = chosen[:, None]
         for i, (token, q, p) in enumerate(zip(chosen.tolist(), drawn, own, strict=True)):
             if end[i] is not None:

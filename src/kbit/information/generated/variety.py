@@ -8,6 +8,7 @@ import importlib.util
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -17,6 +18,9 @@ from kbit.errors import MissingExtraError
 from kbit.information.estimate import Estimate
 from kbit.information.generated.repetition import distinct_grams
 from kbit.information.units import unspaced_share
+
+if TYPE_CHECKING:
+    from sacrebleu.metrics.bleu import BLEU
 
 Units = Sequence[str]
 MOST_SAMPLES = 20
@@ -130,13 +134,11 @@ def self_bleu(texts: Sequence[str], *, count: int, seed: int = 0) -> SelfBleu | 
     """
     if importlib.util.find_spec("sacrebleu") is None:
         raise MissingExtraError("bleu", needed_for="self-BLEU")
-    from sacrebleu.metrics.bleu import BLEU
-
     if count < 2 or len(texts) < count:
         return None
     chosen = [texts[i] for i in np.random.default_rng(seed).permutation(len(texts))[:count]]
     tokenizer = "zh" if unspaced_share(" ".join(chosen)) > 0.5 else "13a"
-    bleu = BLEU(effective_order=True, tokenize=tokenizer)
+    bleu = bleu_metric(tokenizer)
     scores = [bleu.sentence_score(text, chosen[:i] + chosen[i + 1 :]).score for i, text in enumerate(chosen)]
     mean, error = float(np.mean(scores)), float(np.std(scores, ddof=1)) / math.sqrt(count)
     half = float(student.ppf(0.975, count - 1)) * error
@@ -145,3 +147,14 @@ def self_bleu(texts: Sequence[str], *, count: int, seed: int = 0) -> SelfBleu | 
         texts=count,
         signature=str(bleu.get_signature()),
     )
+
+
+def bleu_metric(tokenizer: str) -> "BLEU":
+    """BLEU by sacrebleu, of a sentence only of the n-grams it is long enough for.
+
+    Args:
+        tokenizer: of sacrebleu: `13a`, `intl`, `zh`, `none`.
+    """
+    from sacrebleu.metrics.bleu import BLEU
+
+    return BLEU(effective_order=True, tokenize=tokenizer)

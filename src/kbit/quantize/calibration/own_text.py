@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from kbit.errors import ModelError, UsageError
+from kbit.models.cached_step import cached_step
 from kbit.quantize.calibration.text import LEAST_TOKENS, Calibration, prefix_of
 
 # Texts written side by side.
@@ -58,9 +59,8 @@ def _write(model: Any, prefix: int, count: int, context: int, generator: torch.G
     written = torch.full((count, 1), prefix, dtype=torch.int64)
     cache = None
     while written.shape[1] < context:
-        out = model(written[:, -1:], past_key_values=cache, use_cache=True)
-        cache = out.past_key_values
-        chances = out.logits[:, -1].float().softmax(dim=-1)
+        logits, cache = cached_step(model, written[:, -1:], cache)
+        chances = logits[:, -1].float().softmax(dim=-1)
         if not bool(torch.isfinite(chances).all()):
             raise ModelError(
                 "the model gives NaN instead of chances, so it cannot write text to calibrate on."
