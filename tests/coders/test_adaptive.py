@@ -58,7 +58,7 @@ def test_kt_learns_a_markov_source():
 
 
 def test_kt_at_ten_thousand_symbols_is_as_measured_elsewhere():
-    """Order 0 on coins of a tenth .4675 bits, order 3 on a Markov source .4764: one draw each, ours spread."""
+    """Order 0 on coins of a tenth .4675 bits, order 3 on a Markov source .4764: one draw each."""
     for order, markov, reference in ((0, False, 0.4675), (3, True, 0.4764)):
         draws = []
         for seed in range(16):

@@ -62,7 +62,7 @@ def test_containers_cost_what_is_known_and_are_left_out():
     full = np.random.default_rng(0).bytes(1000)
     assert len(zlib.compress(full, 9)) - 1000 == 11
     assert len(lzma.compress(full)) - 1000 == 60
-    # A block-sorting code of 256 alike signs: its tables cost hundreds of bytes, the exact count is the noise's.
+    # Of 256 signs alike, tables cost hundreds of bytes; how many depends on the noise (273 elsewhere).
     assert 250 < len(bz2.compress(full)) - 1000 < 320
 
 

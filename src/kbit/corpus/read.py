@@ -64,8 +64,9 @@ def read_documents(
     Args:
         paths: each a file, a folder (read recursively in sorted order, hidden files passed over), `-` for
             standard input, `datasets:NAME[:CONFIGURATION]:SPLIT`, or a text that ships with kbit
-            (`ladder:held-out`, `ladder:train`). A file holds JSON lines (`.jsonl`, `.ndjson`), a table (`.csv`, `.tsv`, `.parquet`), or one document of plain text; it may be packed
-            (`.gz`, `.bz2`, `.xz`, `.zst`).
+            (`ladder:held-out`, `ladder:train`). A file holds JSON lines (`.jsonl`, `.ndjson`), a table
+            (`.csv`, `.tsv`, `.parquet`), or one document of plain text; it may be packed (`.gz`, `.bz2`,
+            `.xz`, `.zst`).
         options: how they are read.
         tally: counts what had to be replaced.
 

@@ -166,8 +166,8 @@ def _warning(row: RateEstimator, terms: Terms, n: int) -> str | None:
         )
     if row.kind == "compressor" and n < FEWEST_FOR_COMPRESSORS:
         return (
-            f"of {n} symbols a compressor has learnt little: the figure is what it needs, far above the rate. "
-            f"Give {FEWEST_FOR_COMPRESSORS} or more, and compare only texts of one length."
+            f"of {n} symbols a compressor has learnt little: the figure is far above the rate. Give "
+            f"{FEWEST_FOR_COMPRESSORS} or more, and compare only texts of one length."
         )
     half = len(terms.numerators) // 2
     if row.kind == "block" or half < 2:
