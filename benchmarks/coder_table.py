@@ -1,6 +1,8 @@
 """Bits per byte and per character of every coder on several texts, as the table of docs/coders.md.
 
-    python benchmarks/coder_table.py stdlib english=FOLDER chinese=FOLDER wikitext=FOLDER
+    python benchmarks/coder_table.py stdlib english=FOLDER chinese=FOLDER wikitext=FOLDER [--model MODEL]
+
+The last two rows are those of a model: a token 3-gram with its tokeniser, and the model itself.
 
 Of each folder's text files, sorted by name, the first eighth (at least one) is held out: eight documents of
 16 KB are cut from evenly spaced places of it. The baseline text is a megabyte, cut evenly from the other
@@ -12,12 +14,14 @@ import sysconfig
 import time
 from pathlib import Path
 
-from kbit.coders import baseline, total
+from kbit.coders import Coder, baseline, total
+from kbit.coders.token_ngram import TokenNgramCoder
 from kbit.corpus import Document
+from kbit.models import load_tokenizer
 
 CODERS = (
     "uniform", "unigram", "kt-2", "ctw-6", "kneser-ney-3", "kneser-ney-6", "kneser-ney-8", "ctw-6-primed",
-    "zstd", "xz", "ppmd",
+    "zstd", "xz", "ppmd", "tokens-3", "model",
 )  # fmt: skip
 DOCUMENTS, DOCUMENT_BYTES = 8, 16_384
 
@@ -46,6 +50,13 @@ def texts(place: str, training_bytes: int) -> tuple[list[Document], list[Documen
     )
 
 
+def make(name: str, training: list[Document], model: str) -> Coder:
+    """A coder of the table."""
+    if name == "tokens-3":
+        return TokenNgramCoder.fit(training, load_tokenizer(model), order=3)
+    return baseline(f"model:{model}" if name == "model" else name, training)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -53,6 +64,7 @@ def main() -> None:
     parser.add_argument("texts", nargs="+", help="stdlib, or NAME=FOLDER")
     parser.add_argument("--megabytes", type=float, default=1)
     parser.add_argument("--coders", nargs="+", default=CODERS)
+    parser.add_argument("--model", default="ladder:rung-7")
     options = parser.parse_args()
     print("| text | coder | bits/byte | bits/character | s |\n|---|---|---|---|---|")
     for given in options.texts:
@@ -60,9 +72,10 @@ def main() -> None:
         training, held_out = texts(place or name, int(options.megabytes * 1e6))
         for coder in options.coders:
             start = time.perf_counter()
-            lengths = total(baseline(coder, training).code_lengths(held_out))
+            lengths = total(make(coder, training, options.model).code_lengths(held_out))
             wall_s = time.perf_counter() - start
-            row = f"{lengths.bits_per_byte:.3f} | {lengths.bits_per_character:.3f} | {wall_s:.1f}"
+            lost = f" ({lengths.bytes_lost} bytes lost)" if lengths.bytes_lost else ""
+            row = f"{lengths.bits_per_byte:.3f} | {lengths.bits_per_character:.3f} | {wall_s:.1f}{lost}"
             print(f"| {name} | {coder} | {row} |", flush=True)
 
 

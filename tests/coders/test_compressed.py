@@ -12,6 +12,7 @@ from kbit.coders import ContextTreeCoder, KtCoder, LanguageModelCoder, NgramCode
 from kbit.coders.compressed import coder_identity, compress, decompress
 from kbit.coders.predictor import PredictiveCoder
 from kbit.coders.range_coder import SCALE, RangeDecoder, RangeEncoder, cumulative_frequencies
+from kbit.coders.token_ngram import TokenNgramCoder
 from kbit.corpus import Document
 from kbit.errors import CoderError
 
@@ -33,12 +34,13 @@ def coders(tiny):
         NgramCoder.fit(BASELINE),
         small,
         LanguageModelCoder(model, tokenizer, name="m", context=16, stride=16, repeat_prefix=False),
+        TokenNgramCoder.fit(BASELINE, tokenizer, order=3),
     ]
     return {f"{i} {coder.name}": coder for i, coder in enumerate(found)}
 
 
 NAMES = ["0 uniform", "1 unigram", "2 kt-2", "3 ctw-3", "4 ctw-3-primed", "5 kneser-ney-1", "6 kneser-ney-6"]
-MODELS = ["7 m", "8 m"]
+MODELS = ["7 m", "8 m", "9 kneser-ney-3-tokens"]
 
 
 @pytest.mark.parametrize("name", [*NAMES, *MODELS])

@@ -92,3 +92,14 @@ def test_prefix_rules(tiny, words):
 def test_same_tokeniser(tiny, words):
     assert same_tokeniser(tiny.tokenizer(), tiny.tokenizer())
     assert not same_tokeniser(tiny.tokenizer(), words)
+
+
+def test_a_document_too_long_for_a_tokeniser_is_refused_before_it_takes_the_memory(tiny, monkeypatch):
+    from kbit.coders import tokens
+
+    text = "天" * 40 + "\n"
+    assert tokenise(tiny.tokenizer(), Document(name="d", text=text)).bytes_lost == 0
+    monkeypatch.setattr(tokens, "MOST_BYTES", 120)
+    with pytest.raises(CoderError, match=r"'d' has 121 bytes.*Divide it"):
+        tokenise(tiny.tokenizer(), Document(name="d", text=text))
+    assert tokenise(tiny.tokenizer(), Document(name="d", text=text[1:])).bytes_lost == 0

@@ -10,6 +10,8 @@ from kbit.errors import CoderError, UsageError
 # How far to look, and how many bytes must agree, to find the place where two texts go on alike.
 REACH, ANCHOR = 32, 4
 NO_ID = -1
+# A tokeniser takes a document whole, at up to 200 bytes of memory for each of its own.
+MOST_BYTES = 1 << 24
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,9 +67,18 @@ def tokenise(tokenizer: Any, document: Document) -> Tokenised:
 
     Nothing is added, and what looks like a special token in the text (`<s>`, say) is coded as its
     characters: the text of a document must not be able to begin another.
+
+    Raises:
+        CoderError: the document is longer than 16 MiB.
     """
     if not document.text:
         return Tokenised(document=document, ids=[], bytes_lost=0)
+    if len(document.text) > MOST_BYTES // 4 and document.bytes > MOST_BYTES:
+        raise CoderError(
+            f"the document {document.name!r} has {document.bytes:,} bytes, and a tokeniser takes at most "
+            f"{MOST_BYTES >> 20} MiB of one document here. Divide it (`kbit corpus --documents line` or "
+            "`paragraph`), or take a coder over bytes (`kbit ls coders`)."
+        )
     encoded = tokenizer(
         document.text,
         add_special_tokens=False,
