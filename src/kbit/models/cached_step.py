@@ -22,13 +22,14 @@ def cached_step(model: Any, ids: Tensor, kept: Any) -> tuple[Tensor, Any]:
         Logits [rows, tokens, vocabulary], and what the next call takes (None: this model keeps nothing, and
         must be given its whole text again).
     """
-    name = _cache_name(type(model))
+    kind: Any = type(model)
+    name = _cache_name(kind)
     out = model(ids, **{name: kept}, use_cache=True)
     logits: Tensor = out.logits
     return logits, getattr(out, name, None)
 
 
 @cache
-def _cache_name(kind: type) -> str:
-    known = inspect.signature(kind.forward).parameters  # type: ignore[attr-defined]
+def _cache_name(kind: Any) -> str:
+    known = inspect.signature(kind.forward).parameters
     return next((name for name in CACHE_NAMES if name in known), CACHE_NAMES[1])
