@@ -1,9 +1,11 @@
 """Is a text human or generated? One logit a text, for adversarial training; it is no part of what is kept."""
 
+import torch
 from torch import Tensor, nn
 
 from kbit.models.latent.config import LatentConfig
 from kbit.models.latent.layers import Stack
+from kbit.models.latent.model import LatentModel
 
 
 class Discriminator(nn.Module):
@@ -15,6 +17,18 @@ class Discriminator(nn.Module):
         self.positions = nn.Embedding(config.max_position_embeddings, config.hidden_size)
         self.encoder = Stack(config, layers=config.encoder_layers, causal=False)
         self.head = nn.Linear(config.hidden_size, 1)
+
+    @torch.no_grad()
+    def begin_as(self, generator: LatentModel) -> None:
+        """Take over what the generator knows of the language: its embeddings, and its layers where as many.
+
+        A discriminator that learns to read from nothing tells human from generated text no better than chance
+        for hundreds of steps, and rewards that say nothing move nothing.
+        """
+        self.embedding.load_state_dict(generator.embedding.state_dict())
+        self.positions.load_state_dict(generator.positions.state_dict())
+        if len(self.encoder.layers) == len(generator.decoder.layers):
+            self.encoder.load_state_dict(generator.decoder.state_dict())
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Logit of being human, [texts].

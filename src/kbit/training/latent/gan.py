@@ -56,6 +56,7 @@ class Adversaries(nn.Module):
         super().__init__()
         self.generator = generator
         self.discriminator = Discriminator(generator.config)
+        self.discriminator.begin_as(generator)
         self.value = nn.Linear(generator.config.hidden_size, 1)
 
     def values(self, ids: Tensor) -> Tensor:
@@ -219,7 +220,8 @@ def _discriminator_step(
     seed: int,
 ) -> float:
     """One step on human and generated texts in equal number; the share it got right before the step."""
-    ids, mask = pieces.batch(step=step, texts=recipe.gan.batch_texts, seed=seed + 1)
+    texts = recipe.gan.discriminator_texts or recipe.gan.batch_texts
+    ids, mask = pieces.batch(step=step, texts=texts, seed=seed + 1)
     made = sample(both.generator, None, texts=len(ids), begin=pieces.begin, end=pieces.end)
     theirs, their_mask = rows_of(made, begin=pieces.begin, end=pieces.end)
     human, generated = both.discriminator(ids, mask), both.discriminator(theirs, their_mask)

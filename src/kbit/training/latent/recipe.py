@@ -119,6 +119,7 @@ class GanPart:
     Attributes:
         steps: of the generator.
         batch_texts: sequences a step.
+        discriminator_texts: human texts of a discriminator's step, and as many generated; 0: `batch_texts`.
         discriminator_steps: for each of the generator's.
         discriminator_pretraining: steps before the first.
         rollouts: completions drawn for each place that is judged.
@@ -132,6 +133,7 @@ class GanPart:
 
     steps: int = 100
     batch_texts: int = 32
+    discriminator_texts: int = 0
     discriminator_steps: int = 2
     discriminator_pretraining: int = 100
     rollouts: int = 2
@@ -263,7 +265,7 @@ def _check(recipe: LatentRecipe, path: Path) -> None:
         ),
         (
             min(gan.steps, gan.batch_texts, gan.rollouts, gan.rollout_every, gan.samples) > 0
-            and min(gan.discriminator_steps, gan.discriminator_pretraining) >= 0,
+            and min(gan.discriminator_texts, gan.discriminator_steps, gan.discriminator_pretraining) >= 0,
             "a number of [gan]",
             gan,
             "above 0",
