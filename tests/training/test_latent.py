@@ -14,7 +14,7 @@ from kbit.models.latent import LatentConfig, LatentModel
 from kbit.models.latent.normal import Normal
 from kbit.training.latent import read_latent_recipe, train_vae
 from kbit.training.latent.evaluate import active_units, mutual_information
-from kbit.training.latent.gan import train_gan
+from kbit.training.latent.gan import Adversaries, train_gan
 from kbit.training.latent.objective import kl_weight, vae_terms
 from kbit.training.latent.pieces import prepare_pieces
 from kbit.training.latent.policy import Rollout, policy_loss, roll_out
@@ -231,6 +231,26 @@ def test_roll_outs_value_a_place_by_what_follows_it():
     whole = rolled.mask[:, 5]
     own = judge(rolled.ids, rolled.mask)
     assert torch.allclose(rolled.values[whole][:, :4], own[whole][:, None].expand(-1, 4), atol=1e-6)
+
+
+def test_a_discriminator_begins_with_what_the_generator_knows():
+    torch.manual_seed(0)
+    config = LatentConfig(
+        vocab_size=9, hidden_size=8, num_hidden_layers=1, encoder_layers=1, num_attention_heads=1, cell="lstm",
+        intermediate_size=8, latent_size=0, max_position_embeddings=10,
+    )  # fmt: skip
+    generator = LatentModel(config)
+    both = Adversaries(generator)
+    both.discriminator.head = torch.nn.Identity()
+    ids = torch.randint(0, 9, (2, 7), generator=torch.Generator().manual_seed(1))
+    read = generator.decode(ids, None)[0].mean(dim=1)
+    assert torch.allclose(
+        both.discriminator(ids, torch.ones_like(ids, dtype=torch.bool)), read[:, 0], atol=1e-6
+    )
+    # Its own copy: what it learns moves no generator.
+    assert both.discriminator.embedding.weight.data_ptr() != generator.embedding.weight.data_ptr()
+    deeper = LatentConfig(**{**config.to_dict(), "encoder_layers": 2})
+    assert len(Adversaries(LatentModel(deeper)).discriminator.encoder.layers) == 2
 
 
 @pytest.mark.parametrize("cell", ["lstm", "transformer"])
