@@ -236,8 +236,8 @@ def test_roll_outs_value_a_place_by_what_follows_it():
 def test_a_discriminator_begins_with_what_the_generator_knows():
     torch.manual_seed(0)
     config = LatentConfig(
-        vocab_size=9, hidden_size=8, num_hidden_layers=1, encoder_layers=1, num_attention_heads=1, cell="lstm",
-        intermediate_size=8, latent_size=0, max_position_embeddings=10,
+        vocab_size=9, hidden_size=8, num_hidden_layers=1, encoder_layers=1, num_attention_heads=1,
+        cell="lstm", intermediate_size=8, latent_size=0, max_position_embeddings=10,
     )  # fmt: skip
     generator = LatentModel(config)
     both = Adversaries(generator)
