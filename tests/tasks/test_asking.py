@@ -1,5 +1,6 @@
 """Bits of choices and greedy answers against an independent forward pass; both engines agree."""
 
+import json
 import math
 
 import pytest
@@ -8,10 +9,12 @@ import torch
 from kbit.errors import CorpusError
 from kbit.models import load, load_tokenizer
 from kbit.models.decode import unserved
-from kbit.tasks import write
+from kbit.tasks import find_task, write
 from kbit.tasks.choose import choice_bits
 from kbit.tasks.encode import encode_items
 from kbit.tasks.item import Item
+from kbit.tasks.items import read_items
+from kbit.tasks.raw import Reading
 from kbit.tasks.write import Writing, write_answers
 
 
@@ -56,6 +59,22 @@ def test_a_prompt_begins_with_the_begin_of_text_and_choices_stand_alone(both):
     [e] = encode_items(tokenizer, [item("1", "the", " a", " the <s>")], longest=64)
     assert e.prompt == (0, *tokenizer("the", add_special_tokens=False)["input_ids"])
     assert 0 not in e.choices[1]  # what looks like a mark is text
+
+
+def test_a_chat_template_writes_its_own_begin_and_marks(folder, tmp_path):
+    tokenizer = load_tokenizer(folder)
+    tokenizer.chat_template = (
+        "<s>{% for m in messages %}{{ m.role }}: {{ m.content }}</s>{% endfor %}"
+        "{% if add_generation_prompt %}assistant: {% endif %}"
+    )
+    talk = [{"role": r, "content": c} for r, c in (("user", "Hi"), ("assistant", "Ho"))]
+    (tmp_path / "t.jsonl").write_text(json.dumps({"messages": talk}) + "\n")
+    [asked], _ = read_items(find_task("dialogue"), [tmp_path / "t.jsonl"], Reading(tokenizer=tokenizer))
+    assert asked.prompt == "<s>user: Hi</s>assistant: "
+    [e] = encode_items(tokenizer, [asked], longest=64, with_reference=True)
+    assert (e.prompt[0], e.prompt.count(0), e.prompt.count(1)) == (0, 1, 1)
+    assert tokenizer.decode(e.choices[0]) == "Ho</s>"
+    assert e.choices[0][-1] == 1
 
 
 def test_too_long_prompts_are_refused_or_cut(both):

@@ -90,6 +90,9 @@ def test_labels_are_words(tmp_path):
     items, _ = items_of("classification", own)
     assert items[0].prompt == "x\nLabel:"
     assert (items[0].choices, items[0].gold) == ((" no", " yes"), 1)
+    taught = lines(tmp_path / "taught.jsonl", {"text": "x", "label": "0"}, {"text": "y", "label": "1"})
+    items, _ = items_of("sentiment", taught)  # as `kbit finetune` teaches it, not in words of our own
+    assert (items[0].prompt, items[0].choices) == ("x\nLabel:", (" 0", " 1"))
 
 
 @pytest.mark.parametrize(

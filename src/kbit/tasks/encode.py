@@ -65,7 +65,7 @@ def encode_items(
     for item in items:
         prompt = _templated(tokenizer, item.prompt) if bare else (begin, *_ids(tokenizer, item.prompt))
         texts = (reply_text(item),) if with_reference else item.choices
-        choices = tuple(_ids(tokenizer, text) for text in texts)
+        choices = tuple((_templated if bare else _ids)(tokenizer, text) for text in texts)
         if any(not choice for choice in choices):
             raise CorpusError(f"{item.source}: a choice without a token. Give choices that are not empty.")
         # Of what follows the prompt, the last token is predicted but not read.

@@ -145,7 +145,8 @@ def _labelled(task: Task, raws: Sequence[Raw], how: Reading, language: str) -> l
         if raw.label is None:
             raise CorpusError(f"{raw.source}: no label. {task.name} reads {task.files}.")
     present = sorted({raw.label for raw in raws if raw.label is not None})
-    words = dict(how.words) or _words(task, present, language)
+    taught = raws[0].taught
+    words = dict(how.words) or _words(task, present, language, taught=taught)
     classes = tuple(words)
     wrong = next((raw for raw in raws if raw.label not in words), None)
     if wrong is not None:
@@ -157,9 +158,8 @@ def _labelled(task: Task, raws: Sequence[Raw], how: Reading, language: str) -> l
             f"{raws[0].source} to {raws[-1].source}: every label is {present[0]!r}. Two classes at least are "
             "needed to tell apart."
         )
-    known = task.words and set(words) <= {k for w in task.words.values() for k in w}
     own = task.templates.get(language) or task.templates[PLAIN]
-    template = how.template or (own if known or how.words else LABEL_TEMPLATE)
+    template = how.template or (LABEL_TEMPLATE if taught else own)
     return [
         Item(
             name=str(number),
@@ -176,9 +176,12 @@ def _labelled(task: Task, raws: Sequence[Raw], how: Reading, language: str) -> l
     ]
 
 
-def _words(task: Task, present: Sequence[str], language: str) -> dict[str, str]:
-    """Words of the task where the labels are its own; else the labels themselves, a space before each."""
+def _words(task: Task, present: Sequence[str], language: str, *, taught: bool) -> dict[str, str]:
+    """Words of the task where the labels are its own; else the labels themselves, a space before each.
+
+    So are labels of files that `kbit finetune` takes, because that is what it teaches.
+    """
     own = task.words.get(language) or task.words.get(PLAIN, {})
-    if own and set(present) <= set(own):
+    if own and not taught and set(present) <= set(own):
         return dict(own)
     return {label: f" {label}" for label in present}

@@ -22,6 +22,7 @@ class Raw:
         choices, gold: of multiple choice, and which is right.
         prompt: what the model reads, where the record says it word for word.
         continuation: the first reference as it stands after the prompt, spaces and all.
+        taught: it has the form of `kbit finetune`, and is asked as that teaches it.
         fields: what else there is.
     """
 
@@ -35,6 +36,7 @@ class Raw:
     gold: int | None = None
     prompt: str | None = None
     continuation: str | None = None
+    taught: bool = False
     fields: dict[str, Any] = field(default_factory=dict)
 
 

@@ -27,7 +27,12 @@ def _raw(example: Example, how: Reading) -> Raw:
     extra = {k: v for k, v in example.fields.items() if k not in TOLD}
     if example.form == "label":
         return Raw(
-            source=example.source, given=example.prompt, label=example.label, group=group, fields=extra
+            source=example.source,
+            given=example.prompt,
+            label=example.label,
+            group=group,
+            taught=True,
+            fields=extra,
         )
     put = asked(example, how.tokenizer)
     if example.form == "chat":
