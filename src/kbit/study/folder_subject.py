@@ -21,7 +21,7 @@ def folder_subject(
     """The subject that a folder is.
 
     A 16-bit folder, at its own or another format, is the subject that a study makes of it. A k-bit folder is
-    one of its own: it does not tell which 16-bit model it was made of.
+    one of its own: it does not tell which 16-bit model it was made of. So is an adapter with its model.
 
     Args:
         path_or_id: a folder or hub id.
@@ -36,9 +36,11 @@ def folder_subject(
     folder = open_model(path_or_id)
     local = Path(path_or_id).is_dir() or path_or_id.startswith(SHIPPED)
     name = folder.path.resolve().name if local else path_or_id
-    if folder.records:
+    adapted = getattr(folder, "adapter", None) is not None
+    if folder.records or adapted:
         if weight_format is not None:
-            raise UsageError(f"{path_or_id} is a k-bit model already. Give its 16-bit original to --format.")
+            what = "an adapter beside its model" if adapted else "a k-bit model already"
+            raise UsageError(f"{path_or_id} is {what}. Give a 16-bit model of its own to --format.")
         return _packed(folder, name, dtype, family)
     facts = facts_of(folder, name, family=family)
     fmt = parse_format(weight_format or facts.reference)
@@ -66,15 +68,15 @@ def _packed(folder: ModelFolder, name: str, dtype: str, family: str | None) -> S
         kind="model",
         content=folder.content_hash,
         formats={role: _one(folder, role) for role in ("linear", "embedding", "head")},
-        methods={"linear": {"name": "+".join(sorted(methods))}},
+        methods={"linear": {"name": "+".join(sorted(methods))}} if methods else {},
         numerics={"activations": dtype, "device": DEVICE},
         algorithm=methods,
         labels=Labels(
             name=name,
             family=family or family_of(name),
-            format=most,
+            format=most or KEPT,
             format_bits=_bits(most),
-            method="+".join(sorted(methods)),
+            method="+".join(sorted(methods)) or None,
             parameters=folder.parameters,
             parameters_body=folder.body_parameters,
             weights=bits.weights,
