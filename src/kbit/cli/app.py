@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "compress": ("kbit.cli.compress:compress", "A text as a file of its code length under any coder."),
     "decompress": ("kbit.cli.decompress:decompress", "The text of a compressed file."),
     "pretrain": ("kbit.cli.pretrain:pretrain", "Train a family of models from a recipe."),
+    "finetune": ("kbit.cli.finetune:finetune", "Teach a model a task from examples: LoRA or all weights."),
     "memorize": ("kbit.cli.memorize:memorize", "How many bits a model holds, at 16 and at k bits a weight."),
     "lm-eval": ("kbit.cli.lm_eval:lm_eval", "lm-evaluation-harness, with k-bit folders registered."),
     "doctor": ("kbit.cli.doctor:doctor", "What runs here: kernels, threads, memory, versions."),

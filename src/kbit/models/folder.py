@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kbit.models.adapter import Adapter, adapter_in
 from kbit.models.content import content_hash
 from kbit.models.locate import locate, read_config
 from kbit.models.record import LayerRecord
@@ -18,13 +19,15 @@ class ModelFolder:
 
     Attributes:
         path: the folder, or the GGUF file.
-        config: `config.json` as it stands; of a GGUF file, what its metadata say.
+        config: `config.json` as it stands; of a GGUF file, what its metadata say; of an adapter, its model's.
         records: what is packed, by layer; empty for a model that kbit has not quantised.
+        adapter: what the folder holds where it holds no model of its own.
     """
 
     path: Path
     config: Mapping[str, Any]
     records: Mapping[str, LayerRecord]
+    adapter: Adapter | None = None
 
     @property
     def foreign_format(self) -> str | None:
@@ -40,17 +43,25 @@ class ModelFolder:
     @property
     def content_hash(self) -> str:
         """Hash over tensors and config, independent of shards and file names (see `content_hash`)."""
-        return content_hash(self.path)
+        return content_hash(self.path) if self.adapter is None else self.adapter.content_hash
 
     @property
     def parameters(self) -> int:
         """Weights of the architecture, a tied tensor once; the same at every k."""
-        return build_skeleton(self.path).parameters
+        return build_skeleton(self._base).parameters + self._added
 
     @property
     def body_parameters(self) -> int:
         """Weights without embeddings (token and position tables) and output layer."""
-        return build_skeleton(self.path).body_parameters
+        return build_skeleton(self._base).body_parameters + self._added
+
+    @property
+    def _base(self) -> Path:
+        return self.path if self.adapter is None else locate(self.adapter.base)
+
+    @property
+    def _added(self) -> int:
+        return 0 if self.adapter is None else self.adapter.parameters
 
 
 def open_model(path_or_id: str | Path) -> ModelFolder:
@@ -63,4 +74,6 @@ def open_model(path_or_id: str | Path) -> ModelFolder:
         ModelError: no such model, or a config that cannot be read.
     """
     path = locate(path_or_id)
-    return ModelFolder(path=path, config=read_config(path), records=folder_records(path))
+    adapter = adapter_in(path)
+    base = path if adapter is None else locate(adapter.base)
+    return ModelFolder(path=path, config=read_config(base), records=folder_records(base), adapter=adapter)

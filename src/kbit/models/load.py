@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from kbit.errors import ModelError
+from kbit.models.adapter import adapter_in, attach
 from kbit.models.checkpoint_names import match_names
 from kbit.models.content import tokenizer_files
 from kbit.models.foreign.folders import load_foreign
@@ -28,7 +29,8 @@ def load(
     """Load a causal language model, ready to compute; kbit is registered with Transformers first.
 
     Args:
-        path_or_id: a folder, a GGUF file or a hub id.
+        path_or_id: a folder, a GGUF file or a hub id; or a folder with an adapter, which is put beside its
+            model's layers.
         dtype: to compute in; the model's own where None, and float32 for a GGUF file. Codes and scales keep
             theirs.
         device: where to put it.
@@ -39,6 +41,7 @@ def load(
 
     Raises:
         ModelError: no such model, a truncated file, or tensors that do not fit the architecture.
+        MissingExtraError: an adapter, and PEFT is not installed.
     """
     from transformers import AutoModelForCausalLM
 
@@ -46,6 +49,9 @@ def load(
 
     kbit.hf.register()
     folder = locate(path_or_id)
+    adapter = adapter_in(folder)
+    if adapter is not None:
+        return attach(load(adapter.base, dtype=dtype, device=device, numerics=numerics), adapter).eval()
     if folder.is_file():
         return _load_gguf(folder, dtype=dtype, device=device, numerics=numerics)
     if foreign_folder(folder):
@@ -138,6 +144,9 @@ def load_tokenizer(path_or_id: str | Path) -> Any:
     folder = locate(path_or_id)
     if folder.is_file():
         return gguf_tokenizer(folder)
+    adapter = None if any(tokenizer_files(folder)) else adapter_in(folder)
+    if adapter is not None:
+        return load_tokenizer(adapter.base)
     if not any(tokenizer_files(folder)):
         raise ModelError(
             f"{folder}: has no tokeniser (no tokenizer.json). Copy the tokeniser's files from the model it "

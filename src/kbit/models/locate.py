@@ -115,6 +115,11 @@ def read_config(folder: Path) -> Mapping[str, Any]:
     try:
         config = json.loads(file.read_bytes())
     except FileNotFoundError as error:
+        if (folder / "adapter_config.json").is_file():
+            raise ModelError(
+                f"{folder}: holds an adapter and no model, which is not enough here. Merge it first: "
+                "kbit finetune --merge writes a model."
+            ) from error
         raise ModelError(
             f"{folder}: is no model folder: it has no config.json. Give the folder that has one."
         ) from error

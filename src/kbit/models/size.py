@@ -1,10 +1,11 @@
 """Exact stored bits of a model folder, from its config and the headers of its files."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from kbit.models.adapter import adapter_in
 from kbit.models.checkpoint_names import match_names
-from kbit.models.locate import read_config
+from kbit.models.locate import locate, read_config
 from kbit.models.record import LayerRecord
 from kbit.models.record_config import records_from_config
 from kbit.models.safetensors_read import FolderTensors, read_folder_tensors
@@ -51,6 +52,8 @@ class StoredBits:
 def stored_bits(folder: str | Path) -> StoredBits:
     """Stored bits of a model folder, k-bit, 16-bit or another tool's, or of a GGUF file; no weight is read.
 
+    An adapter's come on top of its model's.
+
     Args:
         folder: a local model folder or a GGUF file.
 
@@ -58,6 +61,14 @@ def stored_bits(folder: str | Path) -> StoredBits:
         ModelError: no model folder, a truncated file, or an architecture Transformers does not know.
     """
     path = Path(folder)
+    adapter = adapter_in(path)
+    if adapter is not None:
+        base = stored_bits(locate(adapter.base))
+        return replace(
+            base,
+            body=base.body + adapter.stored_bits,
+            body_weights=base.body_weights + adapter.parameters,
+        )
     if path.is_file():
         from kbit.models.foreign.gguf_model import gguf_stored_bits
 

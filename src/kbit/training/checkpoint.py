@@ -28,8 +28,9 @@ def save_checkpoint(
     path: Path, *, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
 ) -> None:
     """Write weights, optimiser state, random state and progress to a temporary name, sync, rename."""
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    tensors = {f"model.{name}": parameter.detach() for name, parameter in model.named_parameters()}
+    trained = _trained(model)
+    names = {id(parameter): name for name, parameter in trained}
+    tensors = {f"model.{name}": parameter.detach() for name, parameter in trained}
     for parameter, state in optimizer.state.items():
         for key, value in state.items():
             tensors[f"optimizer.{key}.{names[id(parameter)]}"] = value
@@ -70,7 +71,7 @@ def load_checkpoint(
             "Choose another --out, or remove the folder to start anew."
         )
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
+        for name, parameter in _trained(model):
             parameter.copy_(tensors[f"model.{name}"])
             state = {
                 key.split(".", 2)[1]: value
@@ -81,6 +82,11 @@ def load_checkpoint(
                 optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in state.items()}
     torch.set_rng_state(tensors["random.torch"])
     return Progress(**record)
+
+
+def _trained(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """What a checkpoint holds: frozen weights (a base beside an adapter) lie where they were read from."""
+    return [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
 
 
 def write_text(path: Path, text: str) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from kbit import _core
 from kbit.errors import ModelError
 from kbit.kernels import NUMERICS, core
+from kbit.models.adapter import has_adapter
 from kbit.models.embedding import KbitEmbedding, KbitTiedHead
 from kbit.models.linear import KbitLinear
 from kbit.models.numerics import numerics_of
@@ -51,6 +52,8 @@ def unserved(model: Any) -> str | None:
     kind = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
     if kind in _MOVING_ROTARY:
         return f"the model's rotary scaling ({kind}) depends on the length of the text"
+    if has_adapter(model):
+        return "the model has an adapter beside its layers; merged, the core would serve it"
     for name, module in model.named_modules():
         if isinstance(module, KbitLinear) and module.inputs is not None:
             return f"{name} changes its inputs (rotation, order or inputs kept in 16 bits)"
