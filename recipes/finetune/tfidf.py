@@ -2,8 +2,8 @@
 
     python recipes/finetune/tfidf.py runs/finetune/data/hotel/train.jsonl runs/finetune/data/hotel/test.jsonl
 
-Words and pairs of words, for Chinese single characters up to three; the constant of the regression is chosen on
-five folds of the training part. Needs the extra kbit[latent] (scikit-learn).
+Words and pairs of words, for Chinese single characters up to three; the regression's constant is chosen on
+five folds of the training part. Needs scikit-learn (kbit[latent]).
 """
 
 import json
