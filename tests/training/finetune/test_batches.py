@@ -55,12 +55,22 @@ def test_weights_give_every_class_the_same_share():
     assert np.mean([weights[label] for label in labels]) == pytest.approx(1)
 
 
+def test_no_batch_is_longer_than_the_model_reads():
+    long = encoded(range(1, 22), [0] * 20 + [1])
+    assert make_batch([long], None).tokens.shape == (1, 33)
+    assert make_batch([long], None, longest=24).tokens.shape == (1, 24)
+    assert make_batch([long], None, longest=21).tokens.shape == (1, 21)
+
+
 def test_a_batch_is_padded_on_the_right_and_knows_its_answers():
     batch = make_batch(
         [encoded([1, 5, 6], [0, 0, 1], "a"), encoded([1, 7, 8, 9], [0, 1, 0, 1], "b")], {"a": 0.5, "b": 2.0}
     )
-    assert batch.tokens.tolist() == [[1, 5, 6, 0], [1, 7, 8, 9]]
-    assert batch.wanted.tolist() == [[False, True, False], [True, False, True]]
+    assert batch.tokens.shape == (2, 17)  # sixteen are read
+    assert batch.tokens[:, :4].tolist() == [[1, 5, 6, 0], [1, 7, 8, 9]]
+    assert not batch.tokens[:, 4:].any()
+    assert batch.wanted[:, :3].tolist() == [[False, True, False], [True, False, True]]
+    assert not batch.wanted[:, 3:].any()
     assert batch.targets.tolist() == [6, 7, 9]
     assert batch.example.tolist() == [0, 1, 1]
     assert batch.weights.tolist() == [0.5, 2.0]

@@ -15,6 +15,8 @@ from torch import Tensor
 from kbit.training.finetune.encode import Encoded
 
 POOL_BATCHES = 32
+STEP = 16
+"""Lengths are rounded up to so many tokens: libraries keep kernels and memory for every shape they saw."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,14 +108,20 @@ def class_weights(labels: Sequence[str]) -> dict[str, float]:
     return {label: len(labels) / (len(counts) * count) for label, count in counts.items()}
 
 
-def make_batch(examples: Sequence[Encoded], weights: dict[str, float] | None) -> Batch:
+def make_batch(
+    examples: Sequence[Encoded], weights: dict[str, float] | None, *, longest: int | None = None
+) -> Batch:
     """Lay examples side by side.
 
     Args:
         examples: one or more.
         weights: of classes; None where all examples count alike.
+        longest: tokens the model reads at most.
     """
     length = max(example.length for example in examples)
+    # The last token is not read, only predicted.
+    rounded = -(-(length - 1) // STEP) * STEP + 1
+    length = rounded if longest is None else max(length, min(rounded, longest))
     tokens = np.zeros((len(examples), length), dtype=np.int64)
     answer: npt.NDArray[np.bool_] = np.zeros((len(examples), length), dtype=np.bool_)
     for row, example in enumerate(examples):

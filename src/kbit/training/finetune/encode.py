@@ -41,9 +41,10 @@ class Encoded:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EncodedSet:
-    """Examples in the order of their file, and what had to be done to some."""
+    """Examples in the order of their file, tokens one may have, and what had to be done to some."""
 
     examples: tuple[Encoded, ...]
+    longest: int
     cut: int = 0
     dropped: int = 0
 
@@ -108,7 +109,7 @@ def encode_examples(
             if dropped
             else "there are no examples. Give a file with some."
         )
-    return EncodedSet(examples=tuple(found), cut=cut, dropped=dropped)
+    return EncodedSet(examples=tuple(found), longest=longest, cut=cut, dropped=dropped)
 
 
 def encode_example(example: Example, tokenizer: Any, *, template: str) -> Encoded:

@@ -23,7 +23,6 @@ from kbit.training.finetune.objective import AnswerLoss
 from kbit.training.finetune.settings import Tuning
 from kbit.training.log import StepLog, read_log
 from kbit.training.loss import LN2
-from kbit.training.memory import keep_freed_memory
 from kbit.training.recipe import TrainingPart
 from kbit.training.run import CHECKPOINT, LOG, DivergedError, alone_in
 from kbit.training.schedule import learning_rate
@@ -121,7 +120,6 @@ def _tune(
     report: Callable[[TuningStep], None] | None,
     told: Callable[[Memory, int], None] | None,
 ) -> Tuned:
-    keep_freed_memory()
     by_label = bool(training.labels)
     loss = AnswerLoss(
         model,
@@ -167,7 +165,7 @@ def _tune(
                 group["lr"] = rate
             examples = [training.examples[i] for i in order.step(step)]
             model.train()
-            mean, tokens = _backward(loss, examples, weights, tuning)
+            mean, tokens = _backward(loss, examples, weights, tuning, training.longest)
             norm = float(torch.nn.utils.clip_grad_norm_(parameters, tuning.clip_norm))
             if not math.isfinite(mean) or not math.isfinite(norm):
                 raise DivergedError(
@@ -233,7 +231,7 @@ def evaluate(
         for start in range(0, len(order), size):
             numbers = order[start : start + size]
             examples = [held_out.examples[i] for i in numbers]
-            found = loss(make_batch(examples, balance))
+            found = loss(make_batch(examples, balance, longest=held_out.longest))
             total, weight = total + float(found.total), weight + found.weight
             exact += int(found.exact.sum())
             for number, example, nats in zip(numbers, examples, found.nats.tolist(), strict=True):
@@ -253,10 +251,14 @@ def evaluate(
 
 
 def _backward(
-    loss: AnswerLoss, examples: Sequence[Encoded], weights: dict[str, float] | None, tuning: Tuning
+    loss: AnswerLoss,
+    examples: Sequence[Encoded],
+    weights: dict[str, float] | None,
+    tuning: Tuning,
+    longest: int,
 ) -> tuple[float, int]:
     """Gradients of the mean loss of a step, part by part; that mean, and the tokens read."""
-    batches = [make_batch(chunk, weights) for chunk in _chunks(examples, tuning)]
+    batches = [make_batch(chunk, weights, longest=longest) for chunk in _chunks(examples, tuning)]
     whole = math.fsum(loss.weight(batch) for batch in batches)
     total = 0.0
     for batch in batches:
