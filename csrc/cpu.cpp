@@ -17,7 +17,8 @@ namespace {
 
 #if defined(__x86_64__) && defined(__GNUC__)
 bool cpu_has_avx2() {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("fma");
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("fma") &&
+           __builtin_cpu_supports("f16c");
 }
 
 bool cpu_has_avx512() {
@@ -30,6 +31,7 @@ bool cpu_has_bf16() { return cpu_has_vbmi() && __builtin_cpu_supports("avx512bf1
 bool cpu_has_vnni() { return cpu_has_vbmi() && __builtin_cpu_supports("avx512vnni"); }
 #else
 bool cpu_has_avx2() { return false; }
+bool cpu_has_avx512() { return false; }
 bool cpu_has_vbmi() { return false; }
 bool cpu_has_bf16() { return false; }
 bool cpu_has_vnni() { return false; }
@@ -62,19 +64,24 @@ std::vector<Path> find_paths() {
     std::vector<Path> found;
     if (avx512_ops() && cpu_has_vbmi()) {
         const RowKernel *f32 = vbmi_f32_kernel(), *bf16 = cpu_has_bf16() ? vbmi_bf16_kernel() : nullptr;
+        const RowKernel *wide = cpu_has_bf16() ? vbmi_wide_kernel() : nullptr;
         const RowKernel *a8 = cpu_has_vnni() ? vbmi_a8_kernel() : nullptr;
+        const RowKernel *wide_a8 = cpu_has_vnni() ? vbmi_wide_a8_kernel() : nullptr;
         if ((amx_bf16_kernel() || amx_panel_kernel()) && cpu_has_amx()) {
-            found.push_back(make_path("amx", avx512_ops(), avx512_encoder(), {amx_bf16_kernel(), bf16, a8, f32}));
+            found.push_back(make_path("amx", avx512_ops(), avx512_encoder(), {amx_bf16_kernel(), wide, bf16, wide_a8, a8, f32}));
             found.back().panels = amx_panel_kernel();
         }
-        found.push_back(make_path("avx512", avx512_ops(), avx512_encoder(), {bf16, a8, f32}));
+        found.push_back(make_path("avx512", avx512_ops(), avx512_encoder(), {wide, bf16, wide_a8, a8, f32}));
         if (cpu_has_bf16()) found.back().panels = bf16_panel_kernel();
         for (Path &path : found) {
             if (cpu_has_bf16()) path.decoder = wide_row_decoder();
             if (cpu_has_vnni()) path.a8_panels = vnni_panel_kernel();
         }
     }
-    if (avx2_ops() && cpu_has_avx2()) found.push_back(make_path("avx2", avx2_ops(), avx2_encoder(), {}));
+    if (avx2_ops() && cpu_has_avx512())
+        found.push_back(make_path("avx512bw", avx2_ops(), avx2_encoder(), {avx512bw_f32_kernel()}));
+    if (avx2_ops() && cpu_has_avx2())
+        found.push_back(make_path("avx2", avx2_ops(), avx2_encoder(), {avx2_f32_kernel()}));
     found.push_back(make_path("portable", portable_ops(), portable_encoder(), {}));
     return found;
 }

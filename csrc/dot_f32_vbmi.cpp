@@ -19,6 +19,7 @@ struct Group {
     static constexpr bool Affine = IsAffine && K >= 6;
     static constexpr int kBits = K;
     static constexpr int64_t kGroupBytes = 256;
+    static constexpr bool kWhole = true;
     static constexpr bool kScaledAlone = false;
     Spread<K> spread;
     WordTable<K> table;

@@ -52,8 +52,12 @@ struct RowKernel {
 // Takes every weight.
 const RowKernel *general_kernel(const Ops &ops, Numerics numerics);
 // Null where not compiled in.
+const RowKernel *avx2_f32_kernel();
+const RowKernel *avx512bw_f32_kernel();
 const RowKernel *vbmi_f32_kernel();
+const RowKernel *vbmi_wide_kernel();
 const RowKernel *vbmi_bf16_kernel();
+const RowKernel *vbmi_wide_a8_kernel();
 const RowKernel *vbmi_a8_kernel();
 const RowKernel *amx_bf16_kernel();
 

@@ -5,19 +5,12 @@
 // there are few rows of activations: their reads are independent streams, and activations are loaded once.
 #pragma once
 
-#include "vbmi.hpp"
+#include "vbmi_whole.hpp"
 
 namespace kbit {
 namespace {
 
 constexpr int64_t kPieceScales = 1024;  // scales of a row expanded at once; four blocks of 4096 have as many
-
-// Groups of a row of which a plain load reads nothing past the row.
-template <int K>
-inline int64_t safe_groups(const Prepared &weight, int64_t groups) {
-    const int64_t safe = weight.row_bytes >= kLoad<K> ? (weight.row_bytes - kLoad<K>) / (8 * K) + 1 : 0;
-    return safe < groups ? safe : groups;
-}
 
 // Adds the products of rows `row` to `row + R` with groups [first, last) to `total`: 16 sums in lanes until the
 // end of the row. `scales` has one for each group, and each row of activations where these have their own.
@@ -161,9 +154,16 @@ void few_rows(const Prepared &weight, const Group &group, const Arranged &x, int
 template <class Group, int N, int R>
 void rows_with(const Prepared &weight, const Arranged &x, int64_t first, int64_t last, float *y, int64_t y_stride) {
     const Group group(weight);
-    int64_t row = first;
-    for (; row + R <= last; row += R) few_rows<Group, N, R>(weight, group, x, row, y, y_stride);
-    for (; row < last; ++row) few_rows<Group, N, 1>(weight, group, x, row, y, y_stride);
+    if constexpr (Group::kWhole) {
+        const int shift = whole_shift(weight);
+        if (shift >= 0) {
+            int64_t row = first;
+            for (; row + R <= last; row += R) whole_rows<Group, N, R>(weight, group, x, row, shift, y, y_stride);
+            for (; row < last; ++row) whole_rows<Group, N, 1>(weight, group, x, row, shift, y, y_stride);
+            return;
+        }
+    }
+    for (int64_t row = first; row < last; ++row) few_rows<Group, N, 1>(weight, group, x, row, y, y_stride);
 }
 
 // As many rows of activations as are computed together: 1, 2, 4 or 8, and twice 8.
