@@ -61,6 +61,23 @@ def test_any_shape_and_format(path: str, numerics: str, dtype: torch.dtype) -> N
 
 @pytest.mark.parametrize("path", _core.paths())
 @pytest.mark.parametrize("bits", range(1, 9))
+def test_long_rows(path: str, bits: int) -> None:
+    # More scales than are expanded at once, blocks of several registers, and ends at every part of one.
+    draw = random.Random(path + str(bits))
+    for case, block in enumerate(["b64", "b64", "b32", "b256:q8", "b2048", "b192", "row"]):
+        text = f"{draw.choice(['int', 'uint', 'nf'] if bits > 1 else ['int', 'uint'])}{bits}:{block}"
+        cols, rows, n = draw.randint(16_000, 20_000), draw.choice([1, 4, 6]), draw.choice([1, 2, 3, 5, 16])
+        packed = random_packed(text, rows, cols, seed=case)
+        for numerics, dtype in (("f32", torch.float32), ("bf16", torch.bfloat16)):
+            x = activations(n, cols, dtype)
+            y = multiply(packed, x, numerics, path)
+            assert_within_rounding(y, x, packed, numerics, f"{text} [{rows}, {cols}], {n} rows of x")
+        y, reference = (multiply(packed, x, "a8", p) for p in (path, "portable"))
+        np.testing.assert_allclose(y, reference, atol=2e-3 * np.abs(reference).max(), err_msg=f"{text} {n}")
+
+
+@pytest.mark.parametrize("path", _core.paths())
+@pytest.mark.parametrize("bits", range(1, 9))
 @pytest.mark.parametrize("family", ["int", "uint", "nf"])
 def test_unpacking_is_exact(path: str, bits: int, family: str) -> None:
     if (family, bits) == ("nf", 1):

@@ -42,7 +42,7 @@ def prepared(packed: PackedTensor) -> "_core.Weight":
 def _say_if_general(weight: "_core.Weight", packed: PackedTensor) -> None:
     """Warn, once for each format and width, where faster loops than the one that serves it exist here."""
     what = f"{packed.format} with {packed.shape[1]} columns"
-    fast_exists = _core.path() in ("amx", "avx512")
+    fast_exists = _core.path() != "portable"
     if fast_exists and weight.kernel("f32") == "general" and what not in _said:
         _said.add(what)
         warnings.warn(
