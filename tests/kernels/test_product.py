@@ -84,7 +84,7 @@ def test_slices_change_nothing(text: str, monkeypatch: pytest.MonkeyPatch) -> No
     x, bias = torch.randn(20, 83, generator=generator), torch.randn(21, generator=generator)
     whole = reference.reference_product(x, packed, bias)
     monkeypatch.setattr(reference, "SLICE_WEIGHTS", 250)
-    torch.testing.assert_close(reference.reference_product(x, packed, bias), whole, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(reference.reference_product(x, packed, bias), whole, rtol=1e-5, atol=1e-5)
 
 
 def test_only_a_slice_is_ever_dense(monkeypatch: pytest.MonkeyPatch) -> None:
