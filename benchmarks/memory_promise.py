@@ -6,8 +6,8 @@ Each figure comes from a process of its own, forked from one that has imported t
 model and runs it once at the same context, which brings in what the libraries compile and keep for these
 shapes (oneDNN keeps about 4 MiB, of any model). That copy stays and freed memory is given back: this is the
 *baseline*, the interpreter's own share, which `advise` does not count. Then a second copy of the model is
-loaded, freed memory is given back again, and it generates until its context is full, twice. Resident memory
-is read after every PyTorch operation that gives 4 KiB or more of new memory (`--engine transformers`), or
+loaded, freed memory is given back again, and it generates until its context is full, twice. In the second of
+these resident memory is read after every PyTorch operation that gives 16 KiB or more of new memory (`--engine transformers`), or
 by a thread beside the core's step, at least 40 times while it reads the prompt over and over (`--engine
 core`, what `kbit generate` takes where it serves the model).
 *Measured* is the largest reading less the baseline: all that one more model costs, with its Python objects.
@@ -38,7 +38,7 @@ FORMATS = ("bf16", "int8:b64", "nf4:b64", "nf2:b64")
 CONTEXTS = (128, 512)
 NEW_TOKENS = 2
 SAMPLES = 40
-READ_FROM = 4096  # bytes of new memory after which it is read
+READ_FROM = 16384  # bytes of new memory after which it is read
 SMALL_BLOCKS = {"MALLOC_MMAP_THRESHOLD_": "16384"}
 
 
@@ -104,18 +104,21 @@ def run_core(model, context: int, read: bool) -> int:
     from kbit.models.decode import CoreDecoder
 
     sampler = Sampler()
-    sampler.start()
+    if read:
+        sampler.start()
     with torch.inference_mode():
         prompt = [i % model.config.vocab_size for i in range(context - NEW_TOKENS)]
         decoder, rounds = CoreDecoder(model, room=context), 0
-        while rounds < 3 or (read and sampler.count < SAMPLES):
+        while rounds < 1 or (read and sampler.count < SAMPLES):
             decoder.rewind(0)
             logits = decoder.read(prompt)
             decoder.step([int(logits.argmax())])
             rounds += 1
+    if not read:
+        return 0
     sampler.wanted = False
     sampler.join()
-    return sampler.most if read else 0
+    return sampler.most
 
 
 RUNS = {"transformers": run_transformers, "core": run_core}
@@ -141,9 +144,8 @@ def added(folder: str, context: int, engine: str) -> dict[str, int]:
     second = load(folder)
     give_back()
     loaded = resident_bytes() - before
-    most = 0
-    for _ in range(2):  # a mapped file comes into memory as it is read: all of it is after one run
-        most = max(most, RUNS[engine](second, context, read=True))
+    RUNS[engine](second, context, read=False)  # a mapped file comes into memory as it is read
+    most = RUNS[engine](second, context, read=True)
     return {"added": max(loaded, most - before), "loaded": loaded, "baseline": before}
 
 
