@@ -7,9 +7,9 @@ model and runs it once at the same context, which brings in what the libraries c
 shapes (oneDNN keeps about 4 MiB, of any model). That copy stays and freed memory is given back: this is the
 *baseline*, the interpreter's own share, which `advise` does not count. Then a second copy of the model is
 loaded, freed memory is given back again, and it generates until its context is full, twice. In the second of
-these resident memory is read after every PyTorch operation that gives 16 KiB or more of new memory (`--engine transformers`), or
-by a thread beside the core's step, at least 40 times while it reads the prompt over and over (`--engine
-core`, what `kbit generate` takes where it serves the model).
+these resident memory is read after every PyTorch operation that gives 16 KiB or more of new memory
+(`--engine transformers`), or by a thread beside the core's step, at least 40 times while it reads the prompt
+over and over (`--engine core`, what `kbit generate` takes where it serves the model).
 *Measured* is the largest reading less the baseline: all that one more model costs, with its Python objects.
 
 glibc gives a freed block back at once when it is larger than 32 MiB, as those of models in use are, and keeps

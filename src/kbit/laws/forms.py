@@ -183,6 +183,7 @@ ROWS = (
         response=LOSSES,
         citation="Muennighoff et al. 2023 (arXiv 2305.16264), eqs. 5 to 7",
         recommended_models=48,
+        coverage=(0.960, 0.966),
     ),
     Form(
         name="effective-parameters",
@@ -203,7 +204,6 @@ ROWS = (
         response=LOSSES,
         citation="Kumar et al. 2024 (arXiv 2411.04330), eq. 3, for weights",
         recommended_models=48,
-        coverage=(0.969, 0.983),
     ),
     Form(
         name="post-training-damage",
@@ -314,7 +314,8 @@ ROWS = (
         objective="squares",
         response="gain in bits per byte, or any loss",
         citation="Panferov et al. 2025 (arXiv 2502.05003): parameter efficiency of each precision",
-        recommended_models=8,
+        recommended_models=12,
+        coverage=(0.929, 0.956),
         bootstrap_from=96,
         offset=_free("eff", "share of parameters", "what a parameter of k bits counts", (0.3, 0.9)),
     ),
