@@ -68,9 +68,9 @@ class Worker:
 
 def bandwidth(threads: int) -> float:
     """GB/s of reading memory beyond the caches, as `kbit doctor` measures it."""
-    from kbit.cli.doctor import _read_bandwidth
+    from kbit.advise.bandwidth import read_bandwidth
 
-    return _read_bandwidth(threads)
+    return read_bandwidth(threads)
 
 
 def interval(ratios: list[float]) -> tuple[float, float]:

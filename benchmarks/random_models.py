@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kbit.formats import PackedTensor, WeightFormat, parse_format
+from kbit.formats import PackedTensor, WeightFormat, pack_codes, parse_format
 from kbit.formats.packed import part_layout
 from kbit.models.linear import KbitLinear
 from kbit.models.record import LayerRecord, Method
@@ -75,7 +75,10 @@ def _random_weight(fmt: WeightFormat, shape: tuple[int, int]) -> PackedTensor:
     parts: dict[str, Tensor] = {}
     for part, (size, dtype) in part_layout(fmt, shape).items():
         if part == "codes":
-            parts[part] = torch.randint(0, 256, size, dtype=torch.uint8)
+            # Symmetric integers leave their last code unused, and kernels may rely on that.
+            table = fmt.datatype.table()
+            used = len(table) - (len(table) > 1 and table[-1] == table[-2])
+            parts[part] = pack_codes(torch.randint(0, used, shape, dtype=torch.uint8), fmt.bits)
         elif part == "scales" and dtype.is_floating_point:
             largest = max(abs(float(value)) for value in fmt.datatype.table())
             parts[part] = torch.full(size, 0.03 / largest, dtype=dtype)
