@@ -72,6 +72,7 @@ inline void spans(const Wide &given, const FewRows<R> &rows, const char *in, int
         for (int r = 0; r < R; ++r) {
             const uint8_t *at = rows.start[r] + s * Wide::kBytes;
             const int64_t left = rows.row_bytes - s * Wide::kBytes;
+            bring_near(rows.start[0] + kBytesAhead + (s * R + r) * Wide::kBytes);
             const __m512i codes =
                 Whole ? _mm512_loadu_si512(at)
                       : _mm512_maskz_loadu_epi8(low_bits(left < Wide::kBytes ? left : Wide::kBytes), at);

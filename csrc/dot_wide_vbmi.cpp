@@ -109,6 +109,7 @@ inline void spans(const Wide<K> &given, const uint8_t *const (&start)[R], int64_
         for (int r = 0; r < R; ++r) {
             const uint8_t *at = start[r] + s * Wide<K>::kBytes;
             const int64_t left = row_bytes - s * Wide<K>::kBytes;
+            bring_near(start[0] + kBytesAhead + (s * R + r) * Wide<K>::kBytes);
             const __m512i codes = Whole ? _mm512_loadu_si512(at)
                                         : _mm512_maskz_loadu_epi8(low_bits(left < Wide<K>::kBytes ? left : Wide<K>::kBytes), at);
             __m512 sums[N];

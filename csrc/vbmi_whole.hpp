@@ -55,10 +55,13 @@ inline void chunk_of_groups(const Group &given, const FewRows<R> &rows, const ch
     const Group group = given;  // in registers
     const uint8_t *start[R];
     for (int r = 0; r < R; ++r) start[r] = rows.start[r] + first * 8 * K;
+    const uint8_t *next = rows.start[0] + first * R * 8 * K + kBytesAhead;
     for (int64_t g = first; g < last; ++g, in += N * Group::kGroupBytes, ++scales) {
         for (int r = 0; r < R; ++r) {
             const auto values = group.values(Safe ? load_whole<K>(start[r])
                                                   : load_group<K>(start[r], rows.start[r] + rows.row_bytes));
+            bring_near(next);
+            next += 8 * K;
             start[r] += 8 * K;
             for (int i = 0; i < N; ++i) {
                 const __m512 sum = group.multiply(values, in + i * Group::kGroupBytes, _mm512_setzero_ps());
