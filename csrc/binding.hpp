@@ -88,5 +88,6 @@ inline ScaleViews view_scales(const Scales &scales, const std::optional<Scales> 
 void bind_weight(nb::module_ &m);
 void bind_encoder(nb::module_ &m);
 void bind_decoder(nb::module_ &m);
+void bind_trellis(nb::module_ &m);
 
 }  // namespace kbit::binding

@@ -122,4 +122,5 @@ NB_MODULE(_core, m) {
     bind_weight(m);
     bind_encoder(m);
     kbit::binding::bind_decoder(m);
+    kbit::binding::bind_trellis(m);
 }

@@ -51,6 +51,20 @@ def encode(
     threads: int = 1,
     path: str = "",
 ) -> None: ...
+def trellis_search(
+    values: Any, weights: Any, *, bits: int, window: int, table: Any, codes: Any, threads: int = 1
+) -> None: ...
+def trellis_values(
+    codes: Any,
+    *,
+    bits: int,
+    window: int,
+    table: Any,
+    first: int = 0,
+    numbers: Any | None = None,
+    out: Any,
+    threads: int = 1,
+) -> None: ...
 
 class Weight:
     def __init__(

@@ -10,7 +10,7 @@ from kbit import _core
 from kbit.errors import FormatError
 from kbit.formats import DATATYPES, PackedTensor, decode, encode, parse_format, unpack_codes
 
-PACKED = [name for name, row in DATATYPES.items() if row.is_packed]
+PACKED = [name for name, row in DATATYPES.items() if row.is_packed and row.window is None]
 NUMPY = {"fp16": np.float16, "fp32": np.float32}
 
 

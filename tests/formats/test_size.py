@@ -46,20 +46,20 @@ def by_hand(name: str, k: int, scale_bits: int, rows: int, cols: int, *, block: 
 def test_size_is_the_formula_and_the_tensors(name: str, block: str) -> None:
     row = DATATYPES[name]
     for scale, scale_bits in (("fp16", 16), ("bf16", 16), ("fp32", 32), ("q8", 8)):
-        for suffix in ("",) if row.family == "uint" else ("", ":affine", ":center"):
+        for suffix in ("",) if row.family in ("uint", "tcq") else ("", ":affine", ":center"):
             fmt = parse_format(f"{name}:{block}:{scale}{suffix}")
             offset = row.family == "uint" or bool(suffix)
             for shape in SHAPES:
                 expected = by_hand(name, row.bits, scale_bits, *shape, block=block, offset=offset)
                 assert stored_size(fmt, shape).total == expected
     for scale in ("fp16", "q8"):
-        packed = encode(torch.ones(7, 172), parse_format(f"{name}:{block}:{scale}"))
+        packed = encode(torch.ones(13, 172), parse_format(f"{name}:{block}:{scale}"))
         stored = sum(8 * t.numel() * t.element_size() for t in packed.parts().values())
         assert stored == packed.stored_size.total
 
 
 @given(
-    st.sampled_from([n for n, row in DATATYPES.items() if row.is_packed]),
+    st.sampled_from([n for n, row in DATATYPES.items() if row.is_packed and row.window is None]),
     st.one_of(
         st.sampled_from(["row", "tensor"]),
         st.tuples(st.sampled_from(["b", "flat"]), st.integers(1, 256)).map(lambda p: f"{p[0]}{16 * p[1]}"),

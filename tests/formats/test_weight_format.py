@@ -14,7 +14,7 @@ PACKED = [row for row in DATATYPES.values() if row.is_packed]
 def formats(draw) -> WeightFormat:
     block = draw(st.one_of(st.sampled_from(["row", "tensor"]), st.integers(1, 256).map(lambda n: 16 * n)))
     datatype = draw(st.sampled_from(PACKED))
-    offsets = ["none"] if datatype.scaling == "range" else ["none", "center", "affine"]
+    offsets = ["none"] if datatype.scaling in ("range", "rms") else ["none", "center", "affine"]
     tables = ["tensor", "kind", "model"] if datatype.stored_table else ["tensor"]
     return WeightFormat(
         datatype=datatype,

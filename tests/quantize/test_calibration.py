@@ -246,3 +246,29 @@ def test_a_models_own_text_needs_no_data(tmp_path):
     assert nats(made.windows) < 0.8 * nats(random)
     out = quantize_model(rung, tmp_path / "o", format="int3:b32", method="gptq", calibration=made).out
     assert json.loads((out / "calibration.json").read_text())["kind"] == "own"
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_codes_through_a_rotation(folders, name, tmp_path):
+    """Moments are rotated with the inputs: the error that is told is that of the weight as it is used."""
+    source, text = folders(name), random_text()
+    report = quantize_model(
+        source, tmp_path / "out", format="int3:b16", method="gptq-rotated", calibration=text
+    )
+    for note in report.notes.values():
+        assert note.error < note.nearest_error
+    records = open_model(report.out).records
+    assert all(records[layer].rotation is not None for layer in report.notes)
+    # The first layer's inputs are the original's: its error follows from both models alone.
+    first = next(iter(report.notes))
+    seen = []
+    original, coded = load(source, dtype=torch.float32), load(report.out, dtype=torch.float32)
+    handle = original.get_submodule(first).register_forward_pre_hook(lambda _m, args: seen.append(args[0][0]))
+    with torch.inference_mode():
+        for window in text.windows:
+            original(window[None])
+        handle.remove()
+        x = torch.cat(seen)
+        gap = original.get_submodule(first)(x) - coded.get_submodule(first)(x)
+    told = report.notes[first].error
+    assert float(gap.square().sum() / len(x)) == pytest.approx(told, rel=1e-3)

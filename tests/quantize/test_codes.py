@@ -202,3 +202,21 @@ def test_dead_inputs_are_counted_and_harmless():
     everything_dead = choose_codes(weight, parse_format("nf4:b16"), moments(inputs * 0), recipe)
     assert everything_dead.dead_inputs == 72
     assert bool(torch.isfinite(decode(everything_dead.packed)).all())
+
+
+@pytest.mark.parametrize("fmt", ["tcq3:b32:q8", "tcq2:row"])
+def test_a_column_coded_as_a_whole_passes_its_error_on(fmt):
+    weight, inputs = problem(rows=48, cols=64)
+    fmt, given = parse_format(fmt), moments(inputs)
+    nearest = choose_codes(weight, fmt, given, Recipe(search=False, feedback=False))
+    gptq = choose_codes(weight, fmt, given, Recipe(search=False, feedback=True))
+    descent = choose_codes(weight, fmt, given, Recipe(search=True, feedback=True, rounds=1))
+    assert gptq.error < 0.8 * nearest.error
+    assert descent.error <= gptq.error
+    scalar = parse_format(str(fmt).replace("tcq", "lloyd"))
+    density = choose_codes(weight, scalar, given, Recipe(search=True, feedback=True, rounds=2))
+    assert descent.error < 0.85 * density.error
+    # What is stored is what was chosen.
+    hessian = (inputs.T @ inputs / len(inputs)).float()
+    stored = quadratic_error(weight - decode(descent.packed), hessian)
+    assert stored == pytest.approx(descent.error, rel=1e-3)

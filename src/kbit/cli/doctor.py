@@ -166,7 +166,8 @@ def _kernels() -> list[dict[str, Any]]:
                 "format": str(fmt),
                 **names(fmt, 1),
                 "many_rows": names(fmt, 512),
-                "a8": names(fmt, 1, "a8")["bf16"],
+                # Trellis-coded types have no product with 8-bit activations.
+                "a8": None if fmt.datatype.window else names(fmt, 1, "a8")["bf16"],
             }
         )
     return rows

@@ -30,7 +30,8 @@ def quantize(
         Parameter(help="In place of --format: mix formats to so many stored bits a body weight."),
     ] = None,
     formats: Annotated[
-        list[str] | None, Parameter(consume_multiple=True, help="What a mix may use [2 to 8 bits, block 64].")
+        list[str] | None,
+        Parameter(consume_multiple=True, help="What a mix may use [tcq2 to tcq8]."),
     ] = None,
     plan: Annotated[
         Path | None, Parameter(help="In place of --format: a plan.json, or a folder that has one.")

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-Scaling = Literal["absmax", "range", "none"]
+Scaling = Literal["absmax", "range", "rms", "none"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,10 +24,13 @@ class DataType:
         bits: k, bits of a code; for a type that is not packed, bits of a weight.
         scaling: `absmax` maps the block's largest magnitude to the table's largest; `range` maps the
             block's least and greatest value to the table's ends and stores an offset (zero point)
-            beside the scale; `none` stores the weight itself.
+            beside the scale; `rms` brings the block's root mean square to a value fixed for each k; `none`
+            stores the weight itself.
         build: makes the entries (ascending, without repetition); None where there is no table or where
             it is made from data.
         fit: how the table is made from data, and then stored and counted; None where `build` defines it.
+        window: bits of codes that index the table, where a weight's value also follows from the codes of the
+            rows above it (see `kbit.formats.trellis`); None where its own code alone does.
         source: where the type is defined.
     """
 
@@ -38,6 +41,7 @@ class DataType:
     source: str
     build: Callable[[], tuple[float, ...]] | None = field(default=None, compare=False, repr=False)
     fit: Literal["quantile", "lloyd"] | None = None
+    window: int | None = None
 
     @property
     def stored_table(self) -> bool:
@@ -50,7 +54,7 @@ class DataType:
         return self.scaling != "none"
 
     def entries(self) -> np.ndarray:
-        """The distinct values, ascending, as float32.
+        """The distinct values, ascending, as float32; with a window all values, in the table's order.
 
         Raises:
             ValueError: the type has no table of its own (not packed, or made from data).
@@ -60,9 +64,9 @@ class DataType:
         return _entries(self.build)
 
     def table(self) -> np.ndarray:
-        """The 2^bits values codes index, as float32; unused codes repeat the last entry."""
+        """The values codes index (2^bits, or 2^window), as float32; unused codes repeat the last entry."""
         entries = self.entries()
-        return np.pad(entries, (0, 2**self.bits - len(entries)), mode="edge")
+        return np.pad(entries, (0, 2 ** (self.window or self.bits) - len(entries)), mode="edge")
 
 
 @cache

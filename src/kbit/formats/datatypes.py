@@ -6,10 +6,12 @@ from types import MappingProxyType
 
 from kbit.formats.datatype import DataType
 from kbit.formats.tables import (
+    WINDOW,
     dynamic_entries,
     float_entries,
     integer_entries,
     normal_float_entries,
+    trellis_entries,
     unsigned_entries,
 )
 
@@ -19,6 +21,7 @@ _AFFINE = "Jacob et al. 2018, arXiv 1712.05877, eq. 1, with a real-valued zero p
 
 _DYNAMIC = "Dettmers 2015, arXiv 1511.04561 (dynamic tree); bitsandbytes' create_dynamic_map"
 _LLOYD = "Lloyd 1982, IEEE Trans. Inf. Theory 28:129; Max 1960, IRE Trans. Inf. Theory 6:7"
+_TRELLIS = "Marcellin & Fischer 1990, IEEE Trans. Comm. 38:82; Tseng et al. 2024 (QTIP), arXiv 2406.11235"
 
 # The split the paper found best for k = 3..8 (its appendix on exponent bits); 2 bits have only one.
 _BEST_EXPONENT_BITS = {2: 1, 3: 2, 4: 2, 5: 3, 6: 3, 7: 4, 8: 4}
@@ -82,6 +85,16 @@ def _rows() -> Iterator[DataType]:
         )
     for k in range(1, 9):
         yield DataType(name=f"lloyd{k}", family="lloyd", bits=k, scaling="absmax", source=_LLOYD, fit="lloyd")
+    for k in range(1, 9):
+        yield DataType(
+            name=f"tcq{k}",
+            family="tcq",
+            bits=k,
+            scaling="rms",
+            source=_TRELLIS,
+            build=trellis_entries,
+            window=WINDOW,
+        )
     for name, bits, source in (
         ("bf16", 16, "bfloat16: 8 exponent and 7 mantissa bits"),
         ("fp16", 16, "IEEE 754-2019 binary16"),

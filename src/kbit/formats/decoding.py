@@ -10,6 +10,7 @@ from kbit.errors import FormatError
 from kbit.formats.packed import PackedTensor
 from kbit.formats.packing import unpack_codes
 from kbit.formats.scales import spread_scales
+from kbit.formats.trellis import trellis_rows
 
 
 def decode(
@@ -43,6 +44,8 @@ def decode(
         n = numbers.numel()
         if n and (int(numbers.min()) < 0 or int(numbers.max()) >= count):
             raise FormatError(f"row numbers must be 0 to {count - 1}")
+    if packed.format.datatype.window is not None:
+        return _decode_trellis(packed, dtype, first if n else 0, n, numbers)
     if device.type == "cpu":
         return _decode_core(packed, dtype, first if n else 0, n, numbers)
     if numbers is None:
@@ -65,6 +68,17 @@ def _decode_core(
         threads=torch.get_num_threads(),
     )
     return out.to(dtype)
+
+
+def _decode_trellis(
+    packed: PackedTensor, dtype: torch.dtype, first: int, n: int, numbers: Tensor | None
+) -> Tensor:
+    cols, fmt = packed.shape[1], packed.format
+    rows = torch.arange(first, first + n, device=packed.codes.device) if numbers is None else numbers
+    values = trellis_rows(packed.codes, fmt.bits, cols, rows, run=numbers is None)
+    if cols and n:
+        values *= spread_scales(packed.scale_values(), fmt, rows, cols)
+    return values.to(dtype)
 
 
 def core_parts(packed: PackedTensor) -> dict[str, Any]:

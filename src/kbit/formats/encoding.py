@@ -13,6 +13,7 @@ from kbit.formats.packed import PackedTensor
 from kbit.formats.packing import pack_codes
 from kbit.formats.scales import StoredScales, spread_scales, store_offsets, store_scales
 from kbit.formats.size import matrix_shape, row_bytes, scale_shape
+from kbit.formats.trellis import encode_trellis, rms_scales
 from kbit.formats.weight_format import WeightFormat
 
 # Weights handled at once: working memory is about twenty bytes for each, whatever the tensor.
@@ -39,6 +40,9 @@ def encode(weight: Tensor, fmt: WeightFormat, *, table: Tensor | None = None) ->
     _check_weight(weight, fmt)
     if table is None and fmt.datatype.fit is not None:
         table = fit_table(fmt.datatype.fit, fmt.bits, table_density(weight, fmt))
+    if fmt.datatype.scaling == "rms":
+        _ranges(weight, fmt)  # refuses NaN and infinity
+        return encode_scaled(weight, fmt, store_scales(rms_scales(weight.detach(), fmt), fmt), table=table)
     _, entries = _entries(fmt, table)
     scales, offsets = range_scales(weight.detach(), fmt, entries)
     return encode_scaled(weight, fmt, scales, offsets, table=table)
@@ -76,6 +80,16 @@ def encode_scaled(
     """
     rows, cols = _check_weight(weight, fmt)
     stored_table, entries = _entries(fmt, table)
+    weight = weight.detach()
+    if fmt.datatype.window is not None:
+        found = encode_trellis(weight, fmt, scales.values)
+        return PackedTensor(
+            format=fmt,
+            shape=(rows, cols),
+            codes=pack_codes(found, fmt.bits),
+            scales=scales.stored,
+            second_scales=scales.second,
+        )
     entries = entries.to(weight.device)
     boundaries = (entries[1:].double() + entries[:-1].double()).div(2).float()
     find = encoding_core.codes if encoding_core.serves(weight) else codes_torch

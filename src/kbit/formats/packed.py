@@ -15,6 +15,8 @@ from kbit.formats.weight_format import WeightFormat
 class PackedTensor:
     """The stored parts of one tensor. A weight is `table[code] * scale + offset`.
 
+    With a window the table's index is made of the codes of several rows (see `kbit.formats.trellis`).
+
     Attributes:
         format: how it is stored.
         shape: (rows, cols) of the weights.
@@ -55,7 +57,7 @@ class PackedTensor:
         return stored_size(self.format, self.shape)
 
     def table_values(self) -> Tensor:
-        """The 2^bits values codes index, float32, on the codes' device."""
+        """The values codes index (2^bits, or 2^window), float32, on the codes' device."""
         if self.table is not None:
             return self.table.float()
         return torch.tensor(self.format.datatype.table(), device=self.codes.device)

@@ -2,6 +2,9 @@
 
 import numpy as np
 
+WINDOW = 12
+"""Bits of codes that a value of a trellis-coded type follows from."""
+
 
 def integer_entries(bits: int) -> tuple[float, ...]:
     """Symmetric truncated integers: -(2^(k-1)-1) .. 2^(k-1)-1; the two signs for k = 1.
@@ -85,6 +88,26 @@ def dynamic_entries(bits: int) -> tuple[float, ...]:
         positive.extend(10.0 ** (i - (bits - 2)) * (edges[1:] + edges[:-1]) / 2)
     entries = np.sort(np.array([*positive, *(-v for v in positive), 0.0, 1.0]))
     return tuple(float(v) for v in round_to_bfloat16(entries))
+
+
+def trellis_entries() -> tuple[float, ...]:
+    """The 2^12 values: Gaussian quantiles in an order that looks random, rounded to bfloat16.
+
+    Entry s is the quantile of (p(s) + 1/2) / 2^12, where p mixes the 12 bits of s: three times
+    h = (2533 h + 967) mod 2^12, then h ^= h >> 6; at last h = 1747 h mod 2^12.
+
+    >>> trellis_entries()[:3]
+    (-2.1875, 0.1376953125, -0.9765625)
+    """
+    from scipy.special import ndtri
+
+    size = 1 << WINDOW
+    place = np.arange(size)
+    for _ in range(3):
+        place = (place * 2533 + 967) % size
+        place ^= place >> (WINDOW // 2)
+    place = place * 1747 % size
+    return tuple(float(v) for v in round_to_bfloat16(ndtri((place + 0.5) / size)))
 
 
 def round_to_bfloat16(values: np.ndarray) -> np.ndarray:

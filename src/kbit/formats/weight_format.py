@@ -73,6 +73,8 @@ class WeightFormat:
             raise FormatError(f"offset {self.offset!r}: {did_you_mean(str(self.offset), OFFSETS)}")
         if self.offset != "none" and self.datatype.scaling == "range":
             raise FormatError(f"{name} has a zero point by itself: leave out {self.offset!r}")
+        if self.offset != "none" and self.datatype.scaling == "rms":
+            raise FormatError(f"{name} is scaled by the root mean square: it has no {self.offset!r}")
         if self.table not in ("tensor", *TABLE_SCOPES.values()):
             raise FormatError(f"table {self.table!r}: {did_you_mean(str(self.table), TABLE_SCOPES.values())}")
         if self.table != "tensor" and not self.datatype.stored_table:
@@ -170,7 +172,7 @@ def _field_of(part: str) -> tuple[str | None, dict[str, Any]]:
 def _nearest_type(name: str) -> str:
     near = did_you_mean(name, [*DATATYPES, *ALIASES])
     if near.startswith("allowed"):
-        near = "allowed: int1-int8, uint1-uint8, nf2-nf8, float2-float8, bf16, fp16, fp32, "
+        near = "allowed: int1-int8, uint1-uint8, nf2-nf8, float2-float8, tcq1-tcq8, bf16, fp16, fp32, "
         near += "and eEmM with E exponent and M mantissa bits beside the sign, 2 to 8 together"
     match = re.fullmatch(r"([a-z]+)([0-9]+)", name)
     ks = [row.bits for row in DATATYPES.values() if match and row.family == match[1]]

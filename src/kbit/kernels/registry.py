@@ -41,13 +41,18 @@ class Kernel:
     input_gradient: Callable[[Tensor, PackedTensor], Tensor]
 
 
+def _own_table(fmt: WeightFormat) -> bool:
+    """Whether a weight's own code is its place in the table, as the core's loops take it."""
+    return fmt.is_packed and fmt.datatype.window is None
+
+
 CORE = Kernel(
     name="core",
     numerics="a16",
     max_rows=core.MOST_ROWS,
     workspace_bytes=0,
     workspace_bytes_a_column=core.WORKSPACE_BYTES_A_COLUMN,
-    serves=lambda fmt, device, dtype: fmt.is_packed and core.serves(device, dtype),
+    serves=lambda fmt, device, dtype: _own_table(fmt) and core.serves(device, dtype),
     product=core.core_product,
     input_gradient=long.panels_input_gradient,
 )
@@ -56,7 +61,7 @@ CORE_A8 = Kernel(
     numerics="a8",
     workspace_bytes=0,
     workspace_bytes_a_column=core.WORKSPACE_BYTES_A_COLUMN,
-    serves=lambda fmt, device, dtype: fmt.is_packed and core.serves(device, dtype),
+    serves=lambda fmt, device, dtype: _own_table(fmt) and core.serves(device, dtype),
     product=core.core_product_a8,
     input_gradient=long.panels_input_gradient,
 )
@@ -64,7 +69,7 @@ CORE_PANELS = Kernel(
     name="core-panels",
     numerics="a16",
     workspace_bytes=long.core_panels_workspace_bytes(),
-    serves=lambda fmt, device, dtype: fmt.is_packed and long.core_panels_serve(device, dtype),
+    serves=lambda fmt, device, dtype: _own_table(fmt) and long.core_panels_serve(device, dtype),
     product=long.core_panels_product,
     input_gradient=long.panels_input_gradient,
 )
@@ -73,7 +78,7 @@ PANELS = Kernel(
     numerics="a16",
     workspace_bytes=long.PANEL_BYTES,
     workspace_bytes_a_column=4,
-    serves=lambda fmt, device, dtype: fmt.is_packed and long.panels_serve(device, dtype),
+    serves=lambda fmt, device, dtype: _own_table(fmt) and long.panels_serve(device, dtype),
     product=long.panels_product,
     input_gradient=long.panels_input_gradient,
 )

@@ -1,19 +1,17 @@
 """Methods that change what a layer's codes multiply: rotated inputs, inputs kept in 16 bits."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from kbit.formats.rotation import random_signs, unpack_signs
+from kbit.formats.rotation import unpack_signs
 from kbit.models.inputs import InputTransform, keep_columns
 from kbit.models.record import KeptType, LayerRecord, Rotation
 from kbit.models.stored_parts import part_specs
 from kbit.quantize.method import METHODS
-
-SEED = 0
+from kbit.quantize.rotation import record_signs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -61,20 +59,13 @@ def change_inputs(record: LayerRecord, weight: Tensor, spread: Tensor | None) ->
         # Equal ones by their number, so that the same model gives the same codes.
         kept = torch.argsort(spread.double(), descending=True, stable=True)[: record.kept_inputs]
         made = keep_columns(weight, kept, dtype=part_specs(record)["kept_weights"].dtype)
-    signs = None
-    if record.rotation is not None:
-        columns = record.packed_shape[1]
-        signs = random_signs(columns, layer_seed(record.name))
-        made = replace(made, signs=unpack_signs(signs, columns))
+    signs = record_signs(record)
+    if signs is not None:
+        made = replace(made, signs=unpack_signs(signs, record.packed_shape[1]))
     if not record.transforms_inputs:
         return ChangedInputs(weight=weight, parts={})
     coded = _apply_by_rows(made, weight)
     return ChangedInputs(weight=coded, parts=made.parts(record, signs))
-
-
-def layer_seed(name: str) -> int:
-    """The seed of a layer's signs: of its name, so that layers differ and runs do not."""
-    return int.from_bytes(hashlib.sha256(f"kbit signs {SEED} {name}".encode()).digest()[:8], "little")
 
 
 def _apply_by_rows(made: InputTransform, weight: Tensor, slice_weights: int = 1 << 22) -> Tensor:

@@ -114,6 +114,24 @@ METHODS: Mapping[str, QuantizationMethod] = MappingProxyType(
                 recipe=Recipe(search=False, feedback=True),
             ),
             QuantizationMethod(
+                name="gptq-rotated",
+                version=1,
+                what="inputs rotated by a randomised Hadamard transform, then gptq",
+                source="Frantar et al. 2023, arXiv 2210.17323; " + _ROTATION,
+                encode=_nearest,
+                recipe=Recipe(search=False, feedback=True),
+                rotates=True,
+            ),
+            QuantizationMethod(
+                name="descent-rotated",
+                version=1,
+                what="inputs rotated, then descent",
+                source="Behdin et al. 2023, arXiv 2309.01885; " + _ROTATION,
+                encode=_nearest,
+                recipe=Recipe(search=True, feedback=True, rounds=2, follow=True),
+                rotates=True,
+            ),
+            QuantizationMethod(
                 name="descent",
                 version=1,
                 what="GPTQ from searched scales, then codes and scales chosen again in turn; aims at the "

@@ -26,6 +26,7 @@ from kbit.quantize.coded import CodedWeights
 from kbit.quantize.method import METHODS, QuantizationMethod, method_named
 from kbit.quantize.mixed.plan_file import MixedPlan, write_plan
 from kbit.quantize.plan import Choice, Kept, Plan, PlannedTensor, make_plan
+from kbit.quantize.rotation import record_signs
 from kbit.quantize.shared_tables import fit_shared_tables
 
 Progress = Callable[[int, int, str], None]
@@ -305,7 +306,8 @@ def _parts(
     if record is None:
         raise ValueError(f"{planned.source} is not packed")
     if calibrated is not None and record.name in calibrated.notes:
-        return calibrated.packed(record).parts()
+        signs = record_signs(record)
+        return {**calibrated.packed(record).parts(), **({} if signs is None else {"signs": signs})}
     changed = coded.coded(record, weight)
     try:
         packed = method.encode(changed.weight, record.format, tables.get(record.name))

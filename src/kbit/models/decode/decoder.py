@@ -57,6 +57,8 @@ def unserved(model: Any) -> str | None:
     for name, module in model.named_modules():
         if isinstance(module, KbitLinear) and module.inputs is not None:
             return f"{name} changes its inputs (rotation, order or inputs kept in 16 bits)"
+        if isinstance(module, KbitLinear | KbitEmbedding) and module.record.format.datatype.window:
+            return f"{name} is trellis-coded ({module.record.format})"
         known = (KbitLinear, KbitEmbedding, KbitTiedHead)
         if isinstance(module, nn.Linear | nn.Embedding) and not isinstance(module, known):
             if type(module) not in (nn.Linear, nn.Embedding):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from kbit.errors import FormatError, ModelError
 from kbit.formats import PackedTensor, decode
 from kbit.models.content import content_hash
+from kbit.models.inputs import InputTransform
 from kbit.models.load import load
 from kbit.models.record import LayerRecord
 from kbit.quantize.calibration.blocks import Blocks, compute_in_float32
@@ -20,6 +21,7 @@ from kbit.quantize.calibration.inputs import gather, input_groups
 from kbit.quantize.calibration.text import Calibration
 from kbit.quantize.calibration.workfolder import WorkFolder
 from kbit.quantize.codes.choose import Chosen, Moments, Recipe, choose_codes
+from kbit.quantize.rotation import record_transform
 
 Progress = Callable[[int, int, str], None]
 # Raised by a change that lets the same inputs give other codes.
@@ -166,8 +168,10 @@ class _Run:
             for name in group.names:
                 record, module = by_name[name], changed.get_submodule(name)
                 if moments is not None:
-                    chosen = _choose(record, weight_of(module, record), moments, self.recipe)
-                    set_weight(module, record, decode(chosen.packed))
+                    inputs = record_transform(record)
+                    weight = inputs.apply(weight_of(module, record))
+                    chosen = _choose(record, weight, through(moments, inputs), self.recipe)
+                    set_weight(module, record, inputs.dense_weight(decode(chosen.packed)))
                     parts |= {f"{record.name}.{p}": t for p, t in chosen.packed.parts().items()}
                     notes[record.name] = asdict(_note(chosen, moments.tokens))
                 self.count += 1
@@ -243,6 +247,21 @@ def layers_of(blocks: Blocks, records: Sequence[LayerRecord]) -> list[list[tuple
             index, _, name = record.name.removeprefix(f"{blocks.name}.").partition(".")
             found[int(index)].append((name, record))
     return found
+
+
+def through(moments: Moments, inputs: InputTransform) -> Moments:
+    """Second moments of inputs after a layer's rotation: R H R^T, and likewise for the cross moments."""
+    if inputs.signs is None:
+        return moments
+
+    def both(matrix: Tensor) -> Tensor:
+        return inputs.apply(inputs.apply(matrix).T).T.contiguous()
+
+    return Moments(
+        hessian=both(moments.hessian),
+        cross=None if moments.cross is None else both(moments.cross),
+        tokens=moments.tokens,
+    )
 
 
 def _choose(record: LayerRecord, weight: Tensor, moments: Moments, recipe: Recipe) -> Chosen:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kbit.formats import PackedTensor, WeightFormat, encode
+from kbit.formats import PackedTensor, WeightFormat, decode, encode
 from kbit.formats.encoding import encode_scaled
+from kbit.formats.packing import unpack_codes
 from kbit.formats.scales import store_offsets, store_scales
 from kbit.quantize.codes.descent import descend
 from kbit.quantize.codes.gptq import gptq_codes
@@ -14,6 +15,7 @@ from kbit.quantize.codes.grid import grid_of, with_codes
 from kbit.quantize.codes.hessian import FIRST_DAMPING, Damped, damped, quadratic_error
 from kbit.quantize.codes.refit import refit_scales
 from kbit.quantize.codes.scale_search import search_scales
+from kbit.quantize.codes.trellis_search import fit_trellis_scales
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,28 +96,42 @@ def choose_codes(
     hessian = damped(moments.hessian / max(1, moments.tokens), recipe.damping)
     target = _target(weight, moments, hessian) if recipe.follow else weight
     best = nearest
-    codes = grid_of(nearest).nearest(target, slice(None))[0]
+    if target is weight:
+        codes = unpack_codes(nearest.codes, fmt.bits, weight.shape[1])
+    else:
+        codes = grid_of(nearest).nearest(target, slice(None))[0]
     candidates = [(nearest, codes)]
     if recipe.search:
-        searched = _with_scales(nearest, target, hessian)
-        candidates.append((searched, grid_of(searched).nearest(target, slice(None))[0]))
-    if recipe.feedback:
-        candidates += [(p, gptq_codes(target, hessian, grid_of(p))) for p, _ in candidates[-1:]]
+        if fmt.datatype.window is not None:
+            searched = fit_trellis_scales(target, with_codes(nearest, codes), hessian.matrix.diagonal())
+        else:
+            searched = _with_scales(nearest, target, hessian)
+        if recipe.feedback:
+            candidates.append((searched, gptq_codes(target, hessian, grid_of(searched))))
+        else:
+            candidates.append((searched, grid_of(searched).nearest(target, slice(None))[0]))
+    elif recipe.feedback:
+        candidates.append((nearest, gptq_codes(target, hessian, grid_of(nearest))))
 
     def cost(packed: PackedTensor, codes: Tensor) -> float:
         return quadratic_error(target - grid_of(packed).values(codes), hessian.matrix)
 
     best, codes = min(candidates, key=lambda pair: cost(*pair))
-    for _ in range(recipe.rounds):
-        codes = descend(target, hessian.matrix, grid_of(best), codes, sweeps=recipe.sweeps).codes
+    if recipe.rounds and fmt.datatype.window is not None:
+        # A column's codes are its best ones together, so little is left to sweep for, and each takes long.
         best = refit_scales(target, hessian.matrix, best, codes)
-    if recipe.rounds:
+        codes = descend(target, hessian.matrix, grid_of(best), codes, sweeps=1).codes
+        best = refit_scales(target, hessian.matrix, best, codes)
+    elif recipe.rounds:
+        for _ in range(recipe.rounds):
+            codes = descend(target, hessian.matrix, grid_of(best), codes, sweeps=recipe.sweeps).codes
+            best = refit_scales(target, hessian.matrix, best, codes)
         codes = descend(target, hessian.matrix, grid_of(best), codes, sweeps=recipe.sweeps).codes
     plain = (moments.hessian / max(1, moments.tokens)).float()
     return Chosen(
         packed=with_codes(best, codes),
         error=quadratic_error(target - grid_of(best).values(codes), plain),
-        nearest_error=quadratic_error(target - grid_of(nearest).nearest(weight, slice(None))[1], plain),
+        nearest_error=quadratic_error(target - decode(nearest), plain),
         damping=hessian.damping,
         damping_raised=hessian.raised,
         dead_inputs=int(hessian.dead.sum()),

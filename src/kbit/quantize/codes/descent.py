@@ -33,7 +33,8 @@ def descend(weight: Tensor, hessian: Tensor, grid: Grid, codes: Tensor, *, sweep
     """Choose every code again, column by column, until nothing changes or the sweeps are used up.
 
     For one column the best real value is q_j + (E H)_j / H_jj, and the nearest entry to it is the best
-    entry, because the objective is a parabola in q_j.
+    entry, because the objective is a parabola in q_j. Where the codes of a column are chosen together
+    (trellis-coded types) so are the best ones.
 
     Args:
         weight: float32 [rows, cols].
@@ -60,7 +61,10 @@ def descend(weight: Tensor, hessian: Tensor, grid: Grid, codes: Tensor, *, sweep
                 old = value[:, column]
                 wanted = old + panel[:, at] / inner[at, at]
                 code, new = grid.nearest(wanted, column)
-                step = torch.where(code == codes[:, column], torch.zeros_like(new), new - old)
+                # Codes that are chosen together are the best ones but for the ring they close.
+                if (wanted - new).square().sum() >= (wanted - old).square().sum():
+                    continue
+                step = new - old
                 changed += int(torch.count_nonzero(code != codes[:, column]))
                 codes[:, column] = code
                 value[:, column] = new

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from kbit.formats import PackedTensor, pack_codes
 from kbit.formats.scales import spread_scales
+from kbit.formats.trellis import trellis_codes, trellis_values
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,20 +42,48 @@ class Grid:
         chosen = self.entries[code] * scale
         return code.to(torch.uint8), chosen if offset is None else chosen + offset
 
+    def chosen(self, codes: Tensor) -> Tensor:
+        """The table's values at codes, neither scaled nor moved, float32 [rows, cols]."""
+        return self.entries[codes.int()]
+
     def values(self, codes: Tensor) -> Tensor:
         """The weights that codes stand for, float32 [rows, cols]."""
-        chosen = self.entries[codes.int()] * self.scale
+        chosen = self.chosen(codes) * self.scale
         return chosen if self.offset is None else chosen + self.offset
 
     def columns(self, order: Tensor) -> "Grid":
         """The same grid with its columns in another order."""
         offset = None if self.offset is None else self.offset[:, order]
-        return Grid(entries=self.entries, scale=self.scale[:, order], offset=offset)
+        return replace(self, scale=self.scale[:, order].contiguous(), offset=offset)
 
     @property
     def boundaries(self) -> Tensor:
         """Midpoints of neighbouring entries; a value on one takes the lower entry, as in `encode`."""
         return (self.entries[1:].double() + self.entries[:-1].double()).div(2).float()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrellisGrid(Grid):
+    """The lattice of a trellis-coded tensor: codes of a column are chosen together, for all its rows.
+
+    Attributes:
+        bits: k.
+    """
+
+    bits: int
+
+    def nearest(self, values: Tensor, columns: int | Tensor | slice) -> tuple[Tensor, Tensor]:
+        """Codes and values of least squared error over each column, of which all rows are given."""
+        scale = self.scale[:, columns]
+        ratio = torch.where(scale > 0, values / scale, torch.zeros_like(values))
+        whole = [t.reshape(len(values), -1) for t in (ratio, scale)]
+        codes = trellis_codes(whole[0], whole[1].square(), self.bits)
+        chosen = trellis_values(codes, self.bits).reshape(values.shape) * scale
+        return codes.reshape(values.shape), chosen
+
+    def chosen(self, codes: Tensor) -> Tensor:
+        """The table's values at codes [rows, cols], all rows given."""
+        return trellis_values(codes, self.bits)
 
 
 def grid_of(packed: PackedTensor) -> Grid:
@@ -69,6 +98,13 @@ def grid_of(packed: PackedTensor) -> Grid:
     def spread(values: Tensor) -> Tensor:
         return spread_scales(values, fmt, numbers, cols).expand(rows, cols).contiguous()
 
+    if fmt.datatype.window is not None:
+        return TrellisGrid(
+            entries=packed.table_values(),
+            scale=spread(packed.scale_values()),
+            offset=None,
+            bits=fmt.bits,
+        )
     table = packed.table_values()
     # A type with fewer entries than codes repeats its last one, which is never written.
     distinct = table if fmt.datatype.stored_table else table[: len(fmt.datatype.entries())]

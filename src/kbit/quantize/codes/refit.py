@@ -31,7 +31,7 @@ def refit_scales(weight: Tensor, hessian: Tensor, packed: PackedTensor, codes: T
     fmt, (rows, cols) = packed.format, packed.shape
     if fmt.flat and cols % int(fmt.block):
         return packed
-    table = grid_of(packed).entries[codes.int()]
+    table = grid_of(packed).chosen(codes)
     pull = (weight - grid_of(packed).values(codes)) @ hessian
     length = cols if isinstance(fmt.block, str) else int(fmt.block)
     blocks = -(-cols // length)

@@ -8,6 +8,7 @@ from kbit.formats.densities import fit_table, scaled_density
 from kbit.formats.encoding import encode, encode_scaled
 from kbit.formats.scales import StoredScales, store_offsets, store_scales
 from kbit.quantize.codes.scale_search import search_scales
+from kbit.quantize.codes.trellis_search import fit_trellis_scales
 
 SLICE_WEIGHTS = 1 << 20
 # A learned table and the scales it is scaled by are fitted in turn, so often.
@@ -29,6 +30,8 @@ def encode_searched(weight: Tensor, fmt: WeightFormat, table: Tensor | None = No
         FormatError: the format cannot hold the weight.
     """
     best = encode(weight, fmt, table=table)
+    if fmt.datatype.window is not None:
+        return _fitted_trellis(weight.float(), best)
     least = _squared_error(weight, best)
     rounds = TABLE_ROUNDS if fmt.datatype.fit == "lloyd" and table is None else 1
     for _ in range(rounds):
@@ -42,6 +45,14 @@ def encode_searched(weight: Tensor, fmt: WeightFormat, table: Tensor | None = No
             break
         best, least = found, error
     return best
+
+
+def _fitted_trellis(weight: Tensor, best: PackedTensor) -> PackedTensor:
+    """Scales fitted to the codes, then codes chosen again."""
+    fitted = fit_trellis_scales(weight, best, torch.ones(weight.shape[1]))
+    held = StoredScales(stored=fitted.scales, second=fitted.second_scales)
+    again = encode_scaled(weight, best.format, held)
+    return min((best, fitted, again), key=lambda packed: _squared_error(weight, packed))
 
 
 def _entries(packed: PackedTensor) -> Tensor:

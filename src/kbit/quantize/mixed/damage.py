@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from kbit.formats import WeightFormat, decode, encode
+from kbit.formats import WeightFormat, decode, encode, gaussian_mse
 from kbit.models.load import load
 from kbit.models.record import LayerRecord
 from kbit.models.safetensors_read import read_folder_tensors
@@ -56,10 +56,16 @@ def predicted_damage(
         weight = weight.T.contiguous() if record.transposed else weight
         power = float(weight.square().sum()) or 1.0
         found[record.name] = {
-            str(fmt): float((decode(encode(weight, fmt)) - weight).square().sum()) / power * weight.numel()
-            for fmt in formats
+            str(fmt): weight.numel() * _relative_error(weight, fmt, power) for fmt in formats
         }
     return Damage(by_layer=found, unit="squared error over the weight's square, times weights")
+
+
+def _relative_error(weight: Tensor, fmt: WeightFormat, power: float) -> float:
+    if fmt.datatype.window is not None:
+        # Blocks scaled by their root mean square are near enough to Gaussian; to code them takes long.
+        return gaussian_mse(fmt)
+    return float((decode(encode(weight, fmt)) - weight).square().sum()) / power
 
 
 def measured_damage(
@@ -97,7 +103,7 @@ def measured_damage(
     reference = [
         _chances(blocks, b, _through(blocks, 0, b, h)) for b, h in zip(probe_batches, probes, strict=True)
     ]
-    middle = sorted(formats, key=lambda fmt: fmt.bits)[len(formats) // 2]
+    middle = sorted(formats, key=lambda fmt: fmt.bits)[(len(formats) - 1) // 2]
     total, done = sum(map(len, inside)), 0
     found: dict[str, dict[str, float]] = {}
     for index, layers in enumerate(inside):
@@ -112,7 +118,12 @@ def measured_damage(
                 continue
             weight = weight_of(block.get_submodule(name), record)
             errors: dict[str, float] = {}
-            for fmt in formats:
+            # The middle first: trellis-coded types differ in a factor that does not depend on the weight.
+            for fmt in sorted(formats, key=lambda fmt: fmt != middle):
+                if fmt != middle and fmt.datatype.window and middle.datatype.window:
+                    share = gaussian_mse(fmt) / gaussian_mse(middle)
+                    errors[str(fmt)] = errors[str(middle)] * share
+                    continue
                 chosen = choose_codes(weight, fmt, moments[name], recipe)
                 errors[str(fmt)] = chosen.error
                 if fmt == middle:
@@ -120,7 +131,7 @@ def measured_damage(
                     set_weight(changed.get_submodule(name), record, decode(chosen.packed))
                     kl = _divergence(blocks, index, changed, probe_batches, probes, reference)
             unit = kl / errors[str(middle)] if errors[str(middle)] > 0 else 0.0
-            found[record.name] = {fmt: unit * error for fmt, error in errors.items()}
+            found[record.name] = {str(fmt): unit * errors[str(fmt)] for fmt in formats}
         hidden = [blocks.run(index, block, b.ids, h) for b, h in zip(moment_batches, hidden, strict=True)]
         probes = [blocks.run(index, block, b.ids, h) for b, h in zip(probe_batches, probes, strict=True)]
     return Damage(by_layer=found, unit="KL divergence in nats a token with this layer alone quantised")

@@ -14,18 +14,18 @@ from kbit.models.stored_parts import part_specs
 from kbit.quantize.calibration.text import Calibration
 from kbit.quantize.method import method_named
 from kbit.quantize.mixed.allocate import allocate
-from kbit.quantize.mixed.damage import Progress, measured_damage, predicted_damage
+from kbit.quantize.mixed.damage import Damage, Progress, measured_damage, predicted_damage
 from kbit.quantize.mixed.plan_file import MixedPlan
 from kbit.quantize.plan import Choice, PlannedTensor, make_plan
 
 LEAST_TARGET, GREATEST_TARGET = 2.0, 8.5
 DEFAULT_FORMATS = (
-    "uint2:b64:q8",
-    "nf3:b64:q8",
-    "nf4:b64:q8",
-    "nf5:b64:q8",
-    "nf6:b64:q8",
-    "int8:b64:q8",
+    "tcq2:b64:q8",
+    "tcq3:b64:q8",
+    "tcq4:b64:q8",
+    "tcq5:b64:q8",
+    "tcq6:b64:q8",
+    "tcq8:b64:q8",
 )
 """What a layer may get unless formats are named: near the least error at their bits, told by benchmarks."""
 
@@ -38,6 +38,7 @@ def plan_mixed(
     method: str = "nearest",
     calibration: Calibration | None = None,
     keep: Sequence[str] = (),
+    damage: Damage | None = None,
     progress: Progress | None = None,
 ) -> MixedPlan:
     """Choose a format for each linear layer: least expected damage, body within the target exactly.
@@ -49,6 +50,7 @@ def plan_mixed(
         method: how codes will be chosen.
         calibration: the text; with it damage is measured, without it is predicted from the weights.
         keep: layers to leave in 16 bits, by name or pattern.
+        damage: of these formats, where it is known already: a plan for another target costs nothing more.
         progress: called with layers done, layers in all, and the name of the next.
 
     Raises:
@@ -68,7 +70,9 @@ def plan_mixed(
     )
     plan = make_plan(folder, skeleton, read_folder_tensors(folder), choice)
     packed = {t.source: t.record for t in plan.tensors if t.record is not None}
-    if calibration is None:
+    if damage is not None:
+        pass
+    elif calibration is None:
         damage = predicted_damage(folder, packed, given)
     else:
         recipe = method_named(method).recipe

@@ -1,0 +1,4 @@
+#define KBIT_LANES 4
+#include "trellis/search.inc"
+
+kbit::trellis::SearchColumns kbit::trellis::search_portable() { return &search_here; }
