@@ -1,5 +1,7 @@
 """Models of the sizes that benchmarks use, with random weights: dense, or k-bit without ever being dense."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,7 +11,10 @@ from kbit.formats import PackedTensor, WeightFormat, pack_codes, parse_format
 from kbit.formats.packed import part_layout
 from kbit.models.linear import KbitLinear
 from kbit.models.record import LayerRecord, Method
+from kbit.models.safetensors_header import TensorSpec
+from kbit.models.skeleton import build_skeleton
 from kbit.models.swap import swap_modules
+from kbit.models.write import FolderWriter, write_config
 
 SHAPES: dict[str, dict[str, int]] = {
     name: {
@@ -23,6 +28,7 @@ SHAPES: dict[str, dict[str, int]] = {
         ("7m", 256, 704, 4, 4, 4),
         ("134m", 768, 2048, 12, 12, 12),
         ("1.1b", 2048, 5632, 22, 32, 4),
+        ("1.5b", 2048, 5632, 32, 32, 4),  # 3.1 GB in bfloat16
     )
 }
 """Llama shapes; every one has 32,000 tokens and an output layer of its own."""
@@ -44,6 +50,22 @@ def dense(shape: str) -> Any:
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config(shape), dtype=torch.bfloat16)
     return _fill(model)
+
+
+def write_dense(shape: str, folder: Path) -> Path:
+    """A bfloat16 model as a folder, written tensor by tensor: memory holds one."""
+    folder.mkdir(parents=True)
+    config(shape).save_pretrained(folder)
+    given = json.loads((folder / "config.json").read_text())
+    write_config(folder, given | {"dtype": "bfloat16", "architectures": ["LlamaForCausalLM"]})
+    shapes = build_skeleton(folder).shapes
+    specs = [TensorSpec(name=name, dtype=torch.bfloat16, shape=size) for name, size in shapes.items()]
+    with FolderWriter(folder, specs) as writer:
+        for spec in specs:
+            values = torch.empty(spec.shape, dtype=torch.float32)
+            values = values.fill_(1) if values.ndim == 1 else values.normal_(std=0.02)
+            writer.write(spec.name, values.to(torch.bfloat16))
+    return folder
 
 
 def packed(shape: str, text: str) -> Any:

@@ -26,6 +26,15 @@ MODELS = [
     ("opt", "e4m3:b32", None),
     ("gpt_neox", "int8:b64", "int8:b64"),
     ("mixtral", None, "nf4:b64"),
+    ("mistral", None, "int5:b16"),
+    ("qwen3", "nf4:b64", None),
+    ("gemma", "int8:b64", None),
+    ("gemma2", None, None),
+    ("gemma3", "int8:b32", None),
+    ("phi", None, "int8:b64"),
+    ("phi3", "nf5:b64", "nf4:b64"),
+    ("bloom", "int8:b64", None),
+    ("qwen2_moe", None, None),
 ]
 
 

@@ -31,6 +31,44 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
         "model_type": "gpt_neox", "hidden_size": 48, "intermediate_size": 100, "num_hidden_layers": 2,
         "num_attention_heads": 4, "vocab_size": 101, "max_position_embeddings": 64,
     },
+    "mistral": {
+        "model_type": "mistral", "hidden_size": 48, "intermediate_size": 100, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 101, "sliding_window": 5,
+    },
+    "qwen3": {
+        "model_type": "qwen3", "hidden_size": 48, "intermediate_size": 100, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 20, "vocab_size": 101,
+    },
+    "gemma": {
+        "model_type": "gemma", "hidden_size": 48, "intermediate_size": 100, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 20, "vocab_size": 101,
+    },
+    "gemma2": {
+        "model_type": "gemma2", "hidden_size": 48, "intermediate_size": 100, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 20, "vocab_size": 101,
+        "sliding_window": 5,
+    },
+    "gemma3": {
+        "model_type": "gemma3_text", "hidden_size": 48, "intermediate_size": 100, "num_hidden_layers": 7,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 20, "vocab_size": 101,
+        "sliding_window": 5,
+    },
+    "phi": {
+        "model_type": "phi", "hidden_size": 48, "intermediate_size": 100, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "vocab_size": 101,
+    },
+    "phi3": {
+        "model_type": "phi3", "hidden_size": 48, "intermediate_size": 100, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 101, "pad_token_id": 0,
+    },
+    "bloom": {
+        "model_type": "bloom", "hidden_size": 48, "n_layer": 2, "n_head": 4, "vocab_size": 101,
+    },
+    "qwen2_moe": {
+        "model_type": "qwen2_moe", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "vocab_size": 101, "num_experts": 3, "num_experts_per_tok": 2,
+        "moe_intermediate_size": 24, "shared_expert_intermediate_size": 40, "intermediate_size": 40,
+    },
     "mixtral": {
         "model_type": "mixtral", "hidden_size": 32, "intermediate_size": 40, "num_hidden_layers": 2,
         "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 101, "num_local_experts": 3,

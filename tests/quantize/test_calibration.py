@@ -16,6 +16,7 @@ from kbit.quantize.calibration.seen import calibration_documents, check_unseen
 from kbit.quantize.calibration.text import calibration_from_documents, document_hash
 
 ARCHITECTURES = ("llama", "gpt2", "qwen2", "opt", "gpt_neox", "mixtral")
+ARCHITECTURES += ("mistral", "qwen3", "gemma", "gemma2", "gemma3", "phi", "phi3", "bloom", "qwen2_moe")
 
 
 def random_text(tokens=600, length=40, seed=0):

@@ -8,7 +8,7 @@ from kbit.formats import parse_format
 from kbit.models import ModelFolder, cache_facts, open_model, stored_bits
 from kbit.models.locate import SHIPPED
 from kbit.store import Labels, Subject
-from kbit.study.models import facts_of, family_of
+from kbit.study.models import ModelFacts, facts_of, family_of
 from kbit.study.subjects import DEVICE, KEPT, subject_from
 from kbit.study.task import ModelSource
 
@@ -34,8 +34,10 @@ def folder_subject(
         UsageError: a k-bit folder is to be quantised.
     """
     folder = open_model(path_or_id)
-    local = Path(path_or_id).is_dir() or path_or_id.startswith(SHIPPED)
-    name = folder.path.resolve().name if local else path_or_id
+    local = Path(path_or_id).exists() or path_or_id.startswith(SHIPPED)
+    name = (
+        (folder.path.stem if folder.path.is_file() else folder.path.resolve().name) if local else path_or_id
+    )
     adapted = getattr(folder, "adapter", None) is not None
     if folder.records or adapted:
         if weight_format is not None:
@@ -43,6 +45,10 @@ def folder_subject(
             raise UsageError(f"{path_or_id} is {what}. Give a 16-bit model of its own to --format.")
         return _packed(folder, name, dtype, family)
     facts = facts_of(folder, name, family=family)
+    if facts.stored_as is not None:
+        if weight_format is not None:
+            raise UsageError(f"{path_or_id} is quantised already ({facts.stored_as}). Give its original.")
+        return subject_from(facts, _as_stored(facts, dtype), asked_by=path_or_id)
     fmt = parse_format(weight_format or facts.reference)
     source = ModelSource(
         path=str(folder.path),
@@ -57,6 +63,23 @@ def folder_subject(
         batch_size=None,
     )
     return subject_from(facts, source, asked_by=path_or_id)
+
+
+def _as_stored(facts: ModelFacts, dtype: str) -> ModelSource:
+    """Another tool's model as a source."""
+    stored_as = facts.reference
+    return ModelSource(
+        path=str(facts.path),
+        format=stored_as,
+        embeddings=stored_as,
+        head=stored_as,
+        method=None,
+        reference=stored_as,
+        dtype=dtype,
+        context=facts.context,
+        stride=max(1, facts.context // 2),
+        batch_size=None,
+    )
 
 
 def _packed(folder: ModelFolder, name: str, dtype: str, family: str | None) -> Subject:
