@@ -5,7 +5,7 @@
 
 The model has random weights and is written to WORK/model once (3.1 GB; 3.1 more for llama.cpp's F16 file).
 Each run is a process of its own. Speed is bfloat16 bytes of the model over the time from reading the first
-file to the synced folder, without the start of Python and its imports. llama-quantize is timed from start to end;
+file to the synced folder, without the start of Python and its imports. llama-quantize is timed whole;
 bitsandbytes for the matrices of the model one by one, read from the file, its codes kept in memory and not
 written. Peak memory is the process's greatest resident set.
 """

@@ -1,4 +1,4 @@
-"""Folders of other tools: what they store is counted tensor by tensor, and the tool is named where it is missing."""
+"""Folders of other tools: what they store is counted part by part, and a tool that is missing is named."""
 
 import importlib.util
 import json
