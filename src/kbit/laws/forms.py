@@ -296,7 +296,8 @@ ROWS = (
         objective="squares",
         response="gain in bits per byte, or any loss",
         citation="after Panferov et al. 2025 (arXiv 2506.01863): capacity is a function of the squared error",
-        recommended_models=8,
+        recommended_models=12,
+        coverage=(0.940, 0.956),
         bootstrap_from=96,
     ),
     Form(
