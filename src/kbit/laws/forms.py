@@ -204,6 +204,7 @@ ROWS = (
         response=LOSSES,
         citation="Kumar et al. 2024 (arXiv 2411.04330), eq. 3, for weights",
         recommended_models=48,
+        coverage=(0.953, 0.966),
     ),
     Form(
         name="post-training-damage",
