@@ -28,9 +28,9 @@ MODELS = [
     ("mixtral", None, "nf4:b64"),
     ("mistral", None, "int5:b16"),
     ("qwen3", "nf4:b64", None),
-    ("gemma", "int8:b64", None),
+    ("gemma", None, None),  # its embedding scales what it looks up, and stays in 16 bits
     ("gemma2", None, None),
-    ("gemma3", "int8:b32", None),
+    ("gemma3", None, None),
     ("phi", None, "int8:b64"),
     ("phi3", "nf5:b64", "nf4:b64"),
     ("bloom", "int8:b64", None),
