@@ -85,6 +85,26 @@ def test_k_bits_are_another_subject_with_answers_of_its_own(here, folder, capsys
     assert len({r["stored_bits"] for r in rows}) == 2
 
 
+def test_an_adapter_is_asked_beside_its_model(here, folder, capsys):
+    pytest.importorskip("peft")
+    rows = [{"text": f"room {n} is {'bad' if n % 2 else 'good'}", "label": "pn"[n % 2]} for n in range(12)]
+    data = lines(here / "r.jsonl", *rows)
+    tuned = ["--out", "tuned", "--rank", "4", "--epochs", "12", "--held-out-share", "0.3", "--threads", "1"]
+    assert run(["finetune", str(folder), "--data", data, *tuned]) == 0
+    capsys.readouterr()
+    common = ["--data", data, "--store", here / "s.sqlite"]
+    _, before, _ = told(capsys, "run", "classification", folder, *common)
+    code, after, _ = told(capsys, "run", "classification", "tuned", *common)
+    assert code == 0
+    assert after["metrics"]["accuracy"]["value"] > before["metrics"]["accuracy"]["value"]
+    with open_store(here / "s.sqlite") as store:
+        rows = [r for r in store.rows() if r["metric"] == "classification.accuracy" and r["kind"] == "model"]
+    assert len({r["content"] for r in rows}) == 2
+    code, out, _ = told(capsys, "run", "classification", "tuned", *common, "--format", "int4:b16")
+    assert code == 2
+    assert "is an adapter beside its model" in out["error"]["message"]
+
+
 def test_translations_are_written(here, folder, capsys):
     pytest.importorskip("sacrebleu")
     (here / "x.en").write_text("the hen\nin the inn\n")
