@@ -60,10 +60,10 @@ def test_calibration_error_by_hand():
 
 def test_a_calibrated_model_has_little_error():
     rng = np.random.default_rng(0)
-    p = rng.dirichlet([1, 1, 1], size=20_000)
-    golds = (p.cumsum(axis=1) > rng.random((20_000, 1))).argmax(axis=1)
+    p = rng.dirichlet([1, 1, 1], size=5_000)
+    golds = (p.cumsum(axis=1) > rng.random((5_000, 1))).argmax(axis=1)
     answers = [Answer(choice_bits=tuple(row)) for row in (-np.log2(p)).tolist()]
-    assert value(CALIBRATION, items_of(golds), answers) < 0.02
+    assert value(CALIBRATION, items_of(golds), answers) < 0.03
 
 
 def test_trivial_answers(drawn):
@@ -84,7 +84,7 @@ def test_bits_by_length_as_the_harness_has_them():
 
 def test_the_interval_covers_as_often_as_it_says():
     rng = np.random.default_rng(1)
-    golds = rng.choice(3, size=60 * 200, p=[0.5, 0.3, 0.2])
+    golds = rng.choice(3, size=60 * 100, p=[0.5, 0.3, 0.2])
     # Right with probability 0.8, 0.6, 0.4 by class: balanced accuracy 0.6.
     right = rng.random(len(golds)) < np.array([0.8, 0.6, 0.4])[golds]
     taken = np.where(right, golds, (golds + 1) % 3)
@@ -99,4 +99,4 @@ def test_the_interval_covers_as_often_as_it_says():
         )
         found = estimate(sums, BALANCED_ACCURACY.statistic, resamples=300)
         covered += found.low <= 0.6 <= found.high
-    assert 0.88 <= covered / 200 <= 0.99
+    assert 0.88 <= covered / 100 <= 0.99
