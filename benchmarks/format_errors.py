@@ -23,7 +23,7 @@ from kbit.models.layer_names import split_name
 from kbit.models.safetensors_read import read_folder_tensors
 from kbit.quantize import METHODS
 
-FAMILIES = ("int", "uint", "float", "nf", "dyn", "quantile", "lloyd")
+FAMILIES = ("int", "uint", "float", "nf", "dyn", "quantile", "lloyd", "tcq")
 BEST_FLOATS = {"e1m0", "e2m0", "e2m1", "e3m1", "e3m2", "e4m2", "e4m3"}
 RESTS = ("b64", "b32:q8", "b1024")
 METHOD_NAMES = ("nearest", "scale-search")

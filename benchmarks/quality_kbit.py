@@ -19,11 +19,14 @@ from quality_peers import Given, Made
 from kbit.formats import WeightFormat, decode, parse_format
 from kbit.models.linear import KbitLinear
 from kbit.models.load import load
+from kbit.models.record import LayerRecord, Method, Rotation
+from kbit.models.stored_parts import part_specs
 from kbit.quantize import METHODS, Calibration, quantize_model
 from kbit.quantize.mixed.damage import Damage
 from kbit.quantize.mixed.plan import DEFAULT_FORMATS, plan_mixed
+from kbit.quantize.rotation import record_transform
 
-FREE_METHOD, CALIBRATED_METHOD = "scale-search", "descent"
+FREE_METHOD, ROTATED_METHOD, CALIBRATED_METHOD = "scale-search", "rotate-search", "descent"
 # Just below the rates of llama.cpp's types, and between.
 FREE_TARGETS = (2.2, 2.63, 3.0, 3.44, 3.8, 4.13, 4.25, 4.5, 4.75, 5.5, 6.56, 8.5)
 CALIBRATED_TARGETS = (2.2, 2.32, 2.57, 3.07, 3.44, 4.13, 4.25, 4.5, 4.75, 5.5, 6.56)
@@ -43,11 +46,15 @@ class Mine:
 
 def contestants(given: Given, yard: Yardstick, calibration: Calibration) -> Iterator[Mine]:
     """kbit's, and plain GPTQ."""
-    free = _FreeCodes(given)
+    free = _FreeCodes(given, FREE_METHOD)
     for text in SCALARS:
         yield Mine(peer="kbit", name=text, data="free", make=lambda t=text: free.single(t))
     for target in FREE_TARGETS:
         yield Mine(peer="kbit", name=f"mix {target}", data="free", make=lambda t=target: free.mix(t))
+
+    rotated = _FreeCodes(given, ROTATED_METHOD)
+    for target in FREE_TARGETS:
+        yield Mine(peer="kbit", name=f"mix {target} rotated", data="free", make=partial(rotated.mix, target))
 
     def calibrated(peer: str, name: str, make: Callable[[], Made]) -> Mine:
         return Mine(peer=peer, name=name, data="calibrated", make=make)
@@ -55,7 +62,7 @@ def contestants(given: Given, yard: Yardstick, calibration: Calibration) -> Iter
     mixed = _CalibratedMixes(given, calibration)
     for target in CALIBRATED_TARGETS:
         yield calibrated("kbit", f"mix {target}", partial(mixed.mix, target))
-    for text in ("lloyd3:b64:q8",):
+    for text in ("tcq2:b64:q8", "tcq3:b64:q8", "tcq4:b64:q8", "lloyd3:b64:q8"):
         yield calibrated("kbit", text, partial(_folder, given, calibration, text, CALIBRATED_METHOD))
     for text in PLAIN_GPTQ:
         yield calibrated("plain GPTQ", text, partial(_gptq, given, calibration, text))
@@ -64,23 +71,30 @@ def contestants(given: Given, yard: Yardstick, calibration: Calibration) -> Iter
 class _FreeCodes:
     """Layers coded once for each format, and mixes of them."""
 
-    def __init__(self, given: Given) -> None:
-        self.given, self.plans = given, {}
+    def __init__(self, given: Given, method: str) -> None:
+        self.given, self.method = given, METHODS[method]
         self.coded: dict[tuple[str, str], tuple[torch.Tensor, int]] = {}
 
     def layer(self, name: str, fmt: WeightFormat) -> tuple[torch.Tensor, int]:
         key = (name, str(fmt))
         if key not in self.coded:
-            packed = METHODS[FREE_METHOD].encode(self.given.weights[name], fmt, None)
-            bits = 8 * sum(t.numel() * t.element_size() for t in packed.parts().values())
-            self.coded[key] = decode(packed, torch.bfloat16), bits
+            weight = self.given.weights[name]
+            rotation = Rotation() if self.method.rotates else None
+            record = LayerRecord(
+                name=name, shape=tuple(weight.shape), role="linear", format=fmt, rotation=rotation,
+                method=Method(name=self.method.name, version=self.method.version),
+            )  # fmt: skip
+            inputs = record_transform(record)
+            packed = self.method.encode(inputs.apply(weight), fmt, None)
+            bits = sum(8 * spec.size_bytes for spec in part_specs(record).values())
+            self.coded[key] = inputs.dense_weight(decode(packed)), bits
         return self.coded[key]
 
     def single(self, text: str) -> Made:
         return self._made({name: parse_format(text) for name in self.given.weights})
 
     def mix(self, target: float) -> Made:
-        return self._made(plan_mixed(self.given.folder, target_bits=target, method=FREE_METHOD).layers)
+        return self._made(plan_mixed(self.given.folder, target_bits=target, method=self.method.name).layers)
 
     def _made(self, layers: Any) -> Made:
         found = {name: self.layer(name, fmt) for name, fmt in layers.items()}
