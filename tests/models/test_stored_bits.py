@@ -26,7 +26,7 @@ ODD = {
 LINEAR = [(1, HIDDEN), (1, HIDDEN), (1, HIDDEN), (HIDDEN, 1)]  # q, k, v, o
 LINEAR += [(MIDDLE, HIDDEN), (MIDDLE, HIDDEN), (HIDDEN, MIDDLE)]  # gate, up, down
 NORMS = 3 * HIDDEN  # before attention, before the feed-forward part, at the end
-PACKED = [name for name, row in DATATYPES.items() if row.is_packed]
+PACKED = [name for name, row in DATATYPES.items() if row.is_packed and row.window is None]
 
 
 def formula(k, rows, columns, block, scale_bits, *, offset):
