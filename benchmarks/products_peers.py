@@ -37,9 +37,7 @@ SETTLE = 0.05  # seconds: a pool of threads that has just worked still spins
 class Worker:
     """A contestant's process; `rounds` of it take about as long as a turn should."""
 
-    def __init__(
-        self, python: str, kind: str, text: str, options: argparse.Namespace, seconds: float
-    ) -> None:
+    def __init__(self, python: str, kind: str, text: str, options: argparse.Namespace) -> None:
         bits = 16 if text == "bf16" else int("".join(c for c in text.split(":")[0] if c.isdigit()))
         count = max(2, round(options.gib * 2**33 / bits / options.rows / options.cols))
         self.weights = count * options.rows * options.cols
