@@ -120,7 +120,7 @@ def test_the_core_keeps_the_arrays_of_one_panel_and_one_layer_s_keys(monkeypatch
     assert working(101) - working(100) == panel + keys_and_values + tables
     assert working(8192) - working(8191) == keys_and_values + tables
     start = working(1) - panel - keys_and_values - tables
-    assert start == 8 * vocabulary + 16 * keys_and_values + 1024 * (40 + 35 * layers)
+    assert start == 8 * vocabulary + 16 * keys_and_values + 1024 * (40 + 45 * layers)
     assert working(600) == start + 512 * panel + 600 * (keys_and_values + tables)
 
 

@@ -51,9 +51,11 @@ def test_errors(call, message, capsys):
     assert message in json.loads(out)["error"]["message"]
 
 
-def test_an_empty_list_is_said_and_not_faked(capsys):
-    assert kbit(["ls", "tasks"]) == 0
-    assert "no downstream tasks" in capsys.readouterr().out
+def test_tasks_are_listed_with_their_metrics(capsys):
+    assert kbit(["ls", "tasks", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["rows"]}
+    assert {"translation", "summarisation", "sentiment", "lambada"} <= rows.keys()
+    assert "bleu" in str(rows["translation"]).lower()
 
 
 def test_models_below_a_folder(tmp_path, capsys):

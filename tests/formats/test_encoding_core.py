@@ -8,7 +8,8 @@ from kbit.errors import FormatError
 from kbit.formats import DATATYPES, encode, encoding_core, parse_format
 from kbit.formats.encoding import codes_torch, encode_scaled, range_scales, ranges_torch
 
-PACKED = [name for name, row in DATATYPES.items() if row.is_packed]
+# Codes of trellis-coded types are chosen together, by another search.
+PACKED = [name for name, row in DATATYPES.items() if row.is_packed and row.family != "tcq"]
 LAYOUTS = (
     "b16",
     "b48",

@@ -28,7 +28,7 @@ NOUNS: dict[str, tuple[str | tuple[str, ...], tuple[str, ...], str]] = {
         ("name", "parameters", "body_parameters", "format", "path"),
         "No models ship with this kbit. Give folders: kbit ls models PATH.",
     ),
-    "tasks": ("kbit.tasks", ("name", "what"), "There are no downstream tasks in this version of kbit yet."),
+    "tasks": ("kbit.tasks", ("name", "what"), "There are no tasks."),
     "data": (
         ("kbit.ladder.texts", "kbit.laws.published"),
         ("name", "what", "licence"),

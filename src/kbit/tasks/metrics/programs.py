@@ -17,7 +17,7 @@ def pass_at_k(tried: int, passed: int, k: int) -> float:
     Unbiased for k at most n. Source: Chen et al., "Evaluating large language models trained on code" (2021),
     equation 1.
 
-    >>> pass_at_k(10, 3, 1), round(pass_at_k(10, 3, 5), 4), pass_at_k(5, 0, 5)
+    >>> round(pass_at_k(10, 3, 1), 4), round(pass_at_k(10, 3, 5), 4), pass_at_k(5, 0, 5)
     (0.3, 0.9167, 0.0)
     """
     if not 1 <= k <= tried:
