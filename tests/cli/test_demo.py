@@ -31,7 +31,9 @@ def test_formats_are_the_nearest_to_shannon_at_what_they_store():
 def test_formats_of_the_demo_exist_and_have_their_k():
     from kbit.formats import parse_format
 
-    assert [parse_format(f).bits for f in best_formats(KS)] == list(KS)
+    chosen = [parse_format(f) for f in best_formats(KS)]
+    assert [fmt.bits for fmt in chosen] == list(KS)
+    assert not any(fmt.datatype.window for fmt in chosen)  # types without a fast product
 
 
 @pytest.fixture

@@ -109,8 +109,9 @@ def best_formats(ks: Iterable[int], *, rows: Iterable[Mapping[str, Any]] | None 
     """Of each k, the format nearest to Shannon's bound on a Gaussian, in blocks of 64.
 
     Types whose table is made from each model's weights are left to those who ask for them: that of a small
-    layer is a good part of what it stores. By squared error alone a type that stores offsets too would seem
-    better than it is: `distance_bits` compares each with what the bound allows for the bits it really takes.
+    layer is a good part of what it stores. So are trellis-coded types, which have no fast product. By squared
+    error alone a type that stores offsets too would seem better than it is: `distance_bits` compares each with
+    what the bound allows for the bits it really takes.
 
     Args:
         ks: which k.
@@ -119,7 +120,11 @@ def best_formats(ks: Iterable[int], *, rows: Iterable[Mapping[str, Any]] | None 
     from kbit.formats import listing
 
     known = listing() if rows is None else rows
-    table = [r for r in known if r.get("distance_bits") is not None and not r.get("stored_table")]
+    table = [
+        r
+        for r in known
+        if r.get("distance_bits") is not None and not r.get("stored_table") and r.get("family") != "tcq"
+    ]
     best = (min((r for r in table if r["bits"] == k), key=lambda r: float(r["distance_bits"])) for k in ks)
     return [f"{r['alias'] or r['name']}:b{BLOCK}" for r in best]
 
