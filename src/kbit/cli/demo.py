@@ -110,8 +110,8 @@ def best_formats(ks: Iterable[int], *, rows: Iterable[Mapping[str, Any]] | None 
 
     Types whose table is made from each model's weights are left to those who ask for them: that of a small
     layer is a good part of what it stores. So are trellis-coded types, which have no fast product. By squared
-    error alone a type that stores offsets too would seem better than it is: `distance_bits` compares each with
-    what the bound allows for the bits it really takes.
+    error alone a type that stores offsets too would seem better than it is: `distance_bits` compares each
+    with what the bound allows for the bits it really takes.
 
     Args:
         ks: which k.
