@@ -1,6 +1,10 @@
 """What stands beside a fine-tuned classifier: TF-IDF with logistic regression, on the same examples.
 
-    python recipes/finetune/tfidf.py runs/finetune/data/hotel/train.jsonl runs/finetune/data/hotel/test.jsonl
+    python recipes/finetune/tfidf.py TRAIN.jsonl TEST.jsonl [ANSWERS.jsonl…] [--balanced]
+
+TRAIN and TEST are as prepare.py writes them, such as runs/finetune/data/hotel/test.jsonl. ANSWERS are
+what `kbit task run … --predictions ANSWERS.jsonl` kept of the same test texts: each is told as a difference
+to TF-IDF, paired over the texts.
 
 Words and pairs of words, for Chinese single characters up to three; the regression's constant is chosen on
 five folds of the training part. Needs scikit-learn (kbit[latent]).
@@ -16,7 +20,7 @@ from sklearn.linear_model import LogisticRegressionCV
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 from sklearn.pipeline import make_pipeline
 
-RESAMPLES = 2000
+RESAMPLES = 1000
 
 
 def read(path: str) -> tuple[list[str], list[str]]:
@@ -47,7 +51,20 @@ def ovr(regression: LogisticRegressionCV) -> object:
     return OneVsRestClassifier(regression)
 
 
-def main(train: str, test: str, *, balanced: bool) -> None:
+def answered(path: str, count: int) -> np.ndarray:
+    """The labels a model took, in the order of the test texts."""
+    rows = [json.loads(line) for line in Path(path).read_text().splitlines()][1:]  # the first tells settings
+    if len(rows) != count:
+        raise SystemExit(f"{path}: holds {len(rows)} answers; there are {count} test texts.")
+    labels = sorted({row["wanted"].strip() for row in rows})
+    said = [""] * count
+    for row in rows:
+        bits = row["answer"]["choice_bits"]
+        said[int(row["item"]) - 1] = labels[bits.index(min(bits))]
+    return np.array(said)
+
+
+def main(train: str, test: str, answers: list[str], *, balanced: bool) -> None:
     """Fit, and print figures with intervals over the test texts."""
     model = classifier(*read(train), balanced=balanced)
     texts, labels = read(test)
@@ -59,14 +76,23 @@ def main(train: str, test: str, *, balanced: bool) -> None:
     }
     draws = np.random.default_rng(0).integers(0, len(gold), (RESAMPLES, len(gold)))
     told = {"train": train, "test": test, "balanced": balanced, "items": len(gold)}
+    models = {path: answered(path, len(gold)) for path in answers}
     for name, metric in metrics.items():
-        values = [metric(gold[i], said[i]) for i in draws[:500]]
-        low, high = np.percentile(values, [2.5, 97.5])
-        told[name] = {"value": metric(gold, said), "ci95": [low, high]}
-    told["right"] = [int(a == b) for a, b in zip(gold, said, strict=True)]
+        told[name] = interval(metric(gold, said), [metric(gold[i], said[i]) for i in draws])
+        for path, theirs in models.items():
+            apart = [metric(gold[i], theirs[i]) - metric(gold[i], said[i]) for i in draws]
+            value = metric(gold, theirs)
+            beside = {"value": value, "less_tf_idf": interval(value - metric(gold, said), apart)}
+            told.setdefault(path, {})[name] = beside
     print(json.dumps(told, ensure_ascii=False))
+
+
+def interval(value: float, drawn: list[float]) -> dict[str, object]:
+    """A figure with its 95% interval."""
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return {"value": float(value), "ci95": [float(low), float(high)]}
 
 
 if __name__ == "__main__":
     words = [word for word in sys.argv[1:] if word != "--balanced"]
-    main(words[0], words[1], balanced="--balanced" in sys.argv)
+    main(words[0], words[1], words[2:], balanced="--balanced" in sys.argv)

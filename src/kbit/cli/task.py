@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from kbit.cli.output import JsonFlag, emit, talk
-from kbit.cli.rows import pairs
+from kbit.cli.task_items import DATA, ITEMS, DataChoice, ItemChoice, unescaped
 from kbit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,33 +16,7 @@ if TYPE_CHECKING:
     from kbit.tasks.task import Task
 
 Name = Annotated[str, Parameter(help="A task; `kbit ls tasks` lists them.")]
-Data = Annotated[
-    list[Path] | None,
-    Parameter(
-        name="--data",
-        consume_multiple=True,
-        help="Files in a layout of the task, or JSON lines as `kbit finetune` takes them.",
-    ),
-]
-Template = Annotated[
-    str | None, Parameter(help="Of prompts, with {text}, {question}, {from}, {to}; \\n is a new line.")
-]
-Words = Annotated[
-    list[str] | None,
-    Parameter(name="--word", consume_multiple=True, help="LABEL=WORD: what the model is to say for a label."),
-]
-Names = Annotated[
-    list[str] | None,
-    Parameter(
-        name="--field",
-        consume_multiple=True,
-        help="ROLE=FIELD: which field is the prompt, completion, text, label or messages.",
-    ),
-]
-Language = Annotated[str | None, Parameter(help="Of the answers, two letters; told from them by default.")]
 Limit = Annotated[int | None, Parameter(help="So many items, drawn with --seed.")]
-DropBad = Annotated[bool, Parameter(negative=(), help="Leave out records of known data sets that are wrong.")]
-Seed = Annotated[int, Parameter(help="Of draws and resampling.")]
 
 
 def run(
@@ -50,7 +24,8 @@ def run(
     model: Annotated[str, Parameter(help="A model folder, 16-bit or k-bit, or a hub id.")],
     /,
     *,
-    data: Data = None,
+    choice: ItemChoice = ITEMS,
+    limit: Limit = None,
     weight_format: Annotated[
         str | None, Parameter(name="--format", help="Quantise a 16-bit model to this format first.")
     ] = None,
@@ -58,12 +33,6 @@ def run(
         Path | None, Parameter(help="Where answers are kept [predictions/TASK-MODEL-….jsonl].")
     ] = None,
     store: Annotated[str | None, Parameter(help="Write measurements there.")] = None,
-    template: Template = None,
-    word: Words = None,
-    field: Names = None,
-    language: Language = None,
-    limit: Limit = None,
-    drop_bad: DropBad = False,
     too_long: Annotated[
         Literal["refuse", "cut"], Parameter(help="What becomes of prompts the model cannot read whole.")
     ] = "refuse",
@@ -83,7 +52,6 @@ def run(
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16"], Parameter(help="Numbers of forward passes.")
     ] = "float32",
-    seed: Seed = 0,
     resamples: Annotated[int, Parameter(help="How many for an interval.")] = 2000,
     json: JsonFlag = False,
 ) -> int:
@@ -98,11 +66,18 @@ def run(
     from kbit.tasks.run import Asking, run_task
 
     task = find_task(name)
-    if samples < 1 or resamples < 1 or seed < 0 or time_limit < 1 or memory_limit < 64 or temperature < 0:
+    if (
+        samples < 1
+        or resamples < 1
+        or choice.seed < 0
+        or time_limit < 1
+        or memory_limit < 64
+        or temperature < 0
+    ):
         raise UsageError(
             "--samples, --resamples and --time-limit are 1 or more, --seed and --temperature 0 or more, "
-            f"--memory-limit 64 or more; given {samples}, {resamples}, {time_limit}, {seed}, {temperature}, "
-            f"{memory_limit}."
+            f"--memory-limit 64 or more; given {samples}, {resamples}, {time_limit}, {choice.seed}, "
+            f"{temperature}, {memory_limit}."
         )
     if task.form == "program" and not run_programs:
         raise UsageError(
@@ -111,9 +86,9 @@ def run(
         )
     how = Asking(
         max_new_tokens=max_new_tokens,
-        stop=None if stop is None else tuple(_unescaped(s) for s in stop),
+        stop=None if stop is None else tuple(unescaped(s) for s in stop),
         temperature=temperature,
-        seed=seed,
+        seed=choice.seed,
         samples=samples,
         too_long=too_long,
         clusters=clusters,
@@ -122,8 +97,7 @@ def run(
         batch_size=batch_size,
         resamples=resamples,
     )
-    reading = _reading(template, word, field, language, limit, seed, drop_bad)
-    paths = _paths(task, data)
+    reading, paths = choice.reading(limit), choice.paths(task)
     # Data first: what is wrong with it is told before a weight is loaded.
     items, spoken = read_items(task, paths, reading)
     with ExitStack() as stack:
@@ -135,7 +109,7 @@ def run(
         if getattr(tokenizer, "chat_template", None):
             reading = _with_tokenizer(reading, tokenizer)
             items, spoken = read_items(task, paths, reading)
-        asked = {**how.identifying(task), "template": template, "words": sorted(word or ())}
+        asked = {**how.identifying(task), "template": choice.template, "words": sorted(choice.word or ())}
         told = {"model": subject.identifying(), **asked}
         file = predictions or _default_file(task, model, weight_format, told, items)
         begun = time.perf_counter()
@@ -159,7 +133,7 @@ def run(
         "dropped": len(reading.dropped),
         "predictions": file,
         "wall_s": wall_s,
-        "settings": asked | {"dtype": dtype, "limit": limit, "seed": seed},
+        "settings": asked | {"dtype": dtype, "limit": limit, "seed": choice.seed},
     }
     if reading.dropped:
         talk(f"{len(reading.dropped)} bad records were left out; the first: {reading.dropped[0]}")
@@ -176,13 +150,7 @@ def score(
     answers: Annotated[Path, Parameter(help="One answer a line, or what `kbit task run` kept.")],
     /,
     *,
-    data: Data = None,
-    template: Template = None,
-    word: Words = None,
-    field: Names = None,
-    language: Language = None,
-    drop_bad: DropBad = False,
-    seed: Seed = 0,
+    choice: ItemChoice = ITEMS,
     resamples: Annotated[int, Parameter(help="How many for an interval.")] = 2000,
     json: JsonFlag = False,
 ) -> int:
@@ -195,12 +163,11 @@ def score(
     from kbit.tasks.run import Ran
 
     task = find_task(name)
-    reading = _reading(template, word, field, language, None, seed, drop_bad)
-    paths = _paths(task, data)
+    reading, paths = choice.reading(None), choice.paths(task)
     items, spoken = read_items(task, paths, reading)
     items, given = kept_answers(task, items, answers)
     judged = judge(
-        task.metrics, task.baselines, items, given, language=spoken, seed=seed, resamples=resamples
+        task.metrics, task.baselines, items, given, language=spoken, seed=choice.seed, resamples=resamples
     )
     out = result(task, Ran(items=items, answers=given, judged=judged), spoken) | {
         "answers": answers,
@@ -214,14 +181,8 @@ def examples(
     name: Name,
     out: Annotated[Path, Parameter(name="--out", help="A .jsonl file for `kbit finetune`.")],
     *,
-    data: Data = None,
-    template: Template = None,
-    word: Words = None,
-    field: Names = None,
-    language: Language = None,
+    choice: ItemChoice = ITEMS,
     limit: Limit = None,
-    drop_bad: DropBad = False,
-    seed: Seed = 0,
     json: JsonFlag = False,
 ) -> int:
     """Write a task's items as prompts and completions, asked as `kbit task run` asks them."""
@@ -231,8 +192,8 @@ def examples(
     from kbit.tasks.kept import example_lines
 
     task = find_task(name)
-    reading = _reading(template, word, field, language, limit, seed, drop_bad)
-    items, spoken = read_items(task, _paths(task, data), reading)
+    reading = choice.reading(limit)
+    items, spoken = read_items(task, choice.paths(task), reading)
     write_whole(out, example_lines(items))
     told = {
         "examples": len(items),
@@ -249,10 +210,8 @@ def files(
     name: Name,
     out: Annotated[Path, Parameter(name="--out", help="A folder for `lm_eval --include_path`.")],
     *,
-    data: Data = None,
+    choice: DataChoice = DATA,
     limit: Limit = None,
-    drop_bad: DropBad = False,
-    seed: Seed = 0,
     json: JsonFlag = False,
 ) -> int:
     """Write a zero-shot task for lm-evaluation-harness itself: YAML and JSON lines."""
@@ -265,7 +224,7 @@ def files(
         raise UsageError(
             f"{name} is not asked by the harness; its items are written by `kbit task examples`."
         )
-    items, _ = read_items(task, _paths(task, data), _reading(None, None, None, None, limit, seed, drop_bad))
+    items, _ = read_items(task, choice.paths(task), choice.reading(limit))
     yaml = write_harness_files(task, items, out)
     call = (
         f"kbit lm-eval --model hf --model_args pretrained=MODEL --tasks {harness_name(task)} "
@@ -275,57 +234,10 @@ def files(
     return emit(told, json=json, text=lambda console: console.print(call, markup=False, soft_wrap=True))
 
 
-def _reading(
-    template: str | None,
-    word: list[str] | None,
-    field: list[str] | None,
-    language: str | None,
-    limit: int | None,
-    seed: int,
-    drop_bad: bool,
-) -> "Reading":
-    from dataclasses import replace
-
-    from kbit.corpus import ExampleFields
-    from kbit.errors import did_you_mean
-    from kbit.tasks.raw import Reading
-
-    if limit is not None and limit < 1:
-        raise UsageError(f"--limit {limit}: give the most items to ask, at least 1.")
-    chosen: Any = pairs(field, option="--field")
-    roles = ("prompt", "completion", "text", "label", "messages")
-    for role in chosen:
-        if role not in roles:
-            raise UsageError(f"--field {role}=…: {did_you_mean(role, roles)}")
-    return Reading(
-        template=None if template is None else _unescaped(template),
-        language=language,
-        words={label: _unescaped(said) for label, said in pairs(word, option="--word").items()},
-        names=replace(ExampleFields(), **chosen),
-        limit=limit,
-        seed=seed,
-        drop_bad=drop_bad,
-    )
-
-
 def _with_tokenizer(reading: "Reading", tokenizer: Any) -> "Reading":
     from dataclasses import replace
 
     return replace(reading, tokenizer=tokenizer, dropped=[])
-
-
-def _unescaped(text: str) -> str:
-    return text.replace("\\n", "\n").replace("\\t", "\t")
-
-
-def _paths(task: "Task", data: list[Path] | None) -> list[Path]:
-    if data:
-        return data
-    if task.form == "program":
-        from kbit.tasks.kept import PROBLEMS
-
-        return [PROBLEMS]
-    raise UsageError(f"{task.name} needs --data: {task.files}; or JSON lines as `kbit finetune` takes them.")
 
 
 def _data_name(task: "Task", paths: list[Path]) -> str:

@@ -122,7 +122,7 @@ def encode_example(example: Example, tokenizer: Any, *, template: str) -> Encode
     tokens: list[int] = [] if said.bare else [find_prefix(tokenizer).id]
     answer = [False] * len(tokens)
     for piece in said.pieces:
-        ids = [int(i) for i in tokenizer(piece.text, add_special_tokens=False)["input_ids"]]
+        ids = [int(i) for i in tokenizer(piece.text, add_special_tokens=False, verbose=False)["input_ids"]]
         tokens += ids
         answer += [piece.answer] * len(ids)
     end = tokenizer.eos_token_id
