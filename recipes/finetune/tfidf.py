@@ -39,7 +39,7 @@ def classifier(texts: list[str], labels: list[str], *, balanced: bool = False) -
     )
     weight = "balanced" if balanced else None
     regression = LogisticRegressionCV(
-        Cs=[1, 4, 16], cv=5, max_iter=400, class_weight=weight, solver="liblinear"
+        Cs=[1, 4, 16], cv=5, max_iter=400, class_weight=weight, solver="liblinear", scoring="accuracy"
     )
     return make_pipeline(words, regression if len(set(labels)) == 2 else ovr(regression)).fit(texts, labels)
 
