@@ -37,26 +37,32 @@ class Yardstick:
 
     Args of the constructor:
         folder: the 16-bit model.
-        documents: held-out text; whole documents are taken until `tokens` is reached.
+        documents: held-out text; they are taken in turn until `tokens` is reached.
         tokens: about how many are predicted.
+        of_each: at most so many of a document, its first: more documents make an interval truer.
     """
 
-    def __init__(self, folder: Path, documents: Sequence[Document], tokens: int) -> None:
+    def __init__(self, folder: Path, documents: Sequence[Document], tokens: int, of_each: int) -> None:
         self.model: Any = load(folder, dtype=torch.float32).eval()
         self.original = {n: m.weight.detach().clone() for n, m in self.linears().items()}
         tokenizer = load_tokenizer(folder)
         prefix = find_prefix(tokenizer, None).id
         self.windows: list[tuple[int, Tensor, Tensor]] = []
         self.documents: list[Document] = []
+        self.bytes: list[int] = []
         total = 0
         for document in documents:
-            ids = tokenizer(document.text, add_special_tokens=False)["input_ids"]
+            whole = tokenizer(document.text, add_special_tokens=False)["input_ids"]
+            ids = whole[:of_each]
             for start in range(0, len(ids), CONTEXT):
                 part = ids[start : start + CONTEXT]
                 before = prefix if start == 0 or prefix is not None else ids[start - 1]
                 given = torch.tensor([before, *part[:-1]])
                 self.windows.append((len(self.documents), given, torch.tensor(part)))
             self.documents.append(document)
+            self.bytes.append(
+                document.bytes if len(ids) == len(whole) else len(tokenizer.decode(ids).encode())
+            )
             total += len(ids)
             if total >= tokens:
                 break
@@ -97,5 +103,5 @@ class Yardstick:
                 bits[number] -= float(own.sum()) / math.log(2)
                 tokens[number] += len(target)
             at += len(group)
-        sizes = np.array([d.bytes for d in self.documents], dtype=float)
+        sizes = np.array(self.bytes, dtype=float)
         return Sums(bits=bits, kl_bits=kl, tokens=tokens, bytes=sizes)

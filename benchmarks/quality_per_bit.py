@@ -1,7 +1,7 @@
 """Divergence from the 16-bit model against stored bits: kbit and its peers on one yardstick.
 
     python benchmarks/quality_per_bit.py MODEL --text HELD_OUT… --calibrate TRAIN… --csv FILE
-        [--llama-quantize PROGRAM] [--picture FILE] [--tokens 30000] [--only TEXT…]
+        [--llama-quantize PROGRAM] [--picture FILE] [--tokens 30000] [--of-each 512] [--only TEXT…]
 
 Every contestant codes the linear layers of the body; embedding, output layer and norms stay in 16 bits. What
 it decodes to is put into one Transformers model that computes in float32, and that model's predictions on
@@ -53,6 +53,7 @@ def main() -> None:
     parser.add_argument("--picture", type=Path)
     parser.add_argument("--llama-quantize", type=Path)
     parser.add_argument("--tokens", type=int, default=30_000)
+    parser.add_argument("--of-each", type=int, default=512, help="tokens of a document at most")
     parser.add_argument("--calibration-tokens", type=int, default=32_768)
     parser.add_argument("--only", nargs="*", help="contestants whose `peer name data` holds one of these")
     options = parser.parse_args()
@@ -60,14 +61,16 @@ def main() -> None:
     documents = list(read_documents(options.text))
     # Spread over the text: pieces of one book follow one another.
     order = np.random.default_rng(0).permutation(len(documents))
-    yard = Yardstick(options.model, [documents[i] for i in order], options.tokens)
+    yard = Yardstick(options.model, [documents[i] for i in order], options.tokens, options.of_each)
     calibration = calibration_for(
         str(options.model), list(read_documents(options.calibrate)), context=CONTEXT, seed=0,
         tokens=options.calibration_tokens,
     )  # fmt: skip
     texts = hashlib.sha256("\0".join(d.text for d in yard.documents).encode()).hexdigest()
     identity = hashlib.sha256(
-        json.dumps([content_hash(options.model), texts, calibration.hash, yard.tokens]).encode()
+        json.dumps(
+            [content_hash(options.model), texts, calibration.hash, yard.tokens, options.of_each]
+        ).encode()
     ).hexdigest()[:12]
     rows = _known(options.csv, identity)
     done = {(r["peer"], r["name"], r["data"]) for r in rows}

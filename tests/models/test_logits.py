@@ -28,9 +28,9 @@ MODELS = [
     ("mixtral", None, "nf4:b64"),
     ("mistral", None, "int5:b16"),
     ("qwen3", "nf4:b64", None),
-    ("gemma", None, None),  # its embedding scales what it looks up, and stays in 16 bits
+    ("gemma", "int8:b64", None),  # its embedding scales what it looks up; the output layer, tied, does not
     ("gemma2", None, None),
-    ("gemma3", None, None),
+    ("gemma3", "nf6:b16", None),
     ("phi", None, "int8:b64"),
     ("phi3", "nf5:b64", "nf4:b64"),
     ("bloom", "int8:b64", None),
@@ -44,6 +44,10 @@ def dense_model(folder, independent):
     del config.quantization_config
     config.dtype = "float32"
     state = {n: torch.tensor(a) for n, a in independent.decoded_state(folder).items()}
+    if config.model_type == "mixtral":  # its files call the projections of an expert otherwise
+        for name in [n for n in state if ".experts." in n]:
+            new = name.replace("gate_proj", "w1").replace("down_proj", "w2").replace("up_proj", "w3")
+            state[new.replace(".mlp.", ".block_sparse_moe.")] = state.pop(name)
     dense = folder.parent / "dense"
     config.save_pretrained(dense)
     from safetensors.torch import save_file

@@ -56,14 +56,9 @@ KEPT = {
         r"transformer.h.\d.(input|post_attention)_layernorm.(weight|bias)",
         r"transformer.h.\d.(self_attention|mlp).(query_key_value|dense|dense_h_to_4h|dense_4h_to_h).bias",
     ],
-    "mixtral": [
-        *LLAMA,
-        r"model.layers.\d.mlp.gate.weight",
-        r"model.layers.\d.block_sparse_moe.experts.\d.w[123].weight",  # one tensor each when loaded
-    ],
+    "mixtral": [*LLAMA, r"model.layers.\d.mlp.gate.weight"],
     "qwen2_moe": [
         *LLAMA,
-        r"model.layers.\d.mlp.experts.\d.(gate|up|down)_proj.weight",
         *BIASES,
         r"model.layers.\d.mlp.gate.weight",
     ],

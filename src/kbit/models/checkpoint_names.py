@@ -5,11 +5,14 @@ GPT-NeoX's head), and some parameters are merged from several tensors when they 
 of a mixture).
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+
+_NUMBER = re.compile(r"\.experts\.(\d+)\.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,6 +22,7 @@ class CheckpointNames:
     Attributes:
         parameters: checkpoint name to the parameter (or persistent buffer) it is, one to one.
         merged: checkpoint name to the parameters it becomes a part of when loaded.
+        experts: of those, the ones that are a projection of one expert: `<experts>.<number>.<projection>`.
         ignored: tensors the architecture leaves aside, such as the causal masks of old GPT-2 files.
         unknown: tensors the architecture has no place for.
         missing: parameters the checkpoint does not give.
@@ -26,6 +30,7 @@ class CheckpointNames:
 
     parameters: Mapping[str, str]
     merged: Mapping[str, tuple[str, ...]]
+    experts: Mapping[str, str]
     ignored: tuple[str, ...]
     unknown: tuple[str, ...]
     missing: tuple[str, ...]
@@ -50,6 +55,7 @@ def match_names(model: Any, names: Iterable[str]) -> CheckpointNames:
 
     parameters: dict[str, str] = {}
     merged: dict[str, tuple[str, ...]] = {}
+    experts: dict[str, str] = {}
     unexpected: list[str] = []
     for name in names:
         target, pattern = rename_source_key(name, renamings, converters, prefix, wanted)
@@ -61,6 +67,9 @@ def match_names(model: Any, names: Iterable[str]) -> CheckpointNames:
             targets = tuple(target.replace(patterns[0], other) for other in patterns)
             if all(t in wanted for t in targets):
                 merged[name] = targets
+                expert = _expert(name, targets, by_pattern[pattern], pattern)
+                if expert is not None:
+                    experts[name] = expert
                 continue
         if target in wanted and pattern is None:
             parameters[name] = target
@@ -72,10 +81,27 @@ def match_names(model: Any, names: Iterable[str]) -> CheckpointNames:
     return CheckpointNames(
         parameters=parameters,
         merged=merged,
+        experts=experts,
         ignored=tuple(n for n in unexpected if n not in unknown),
         unknown=tuple(sorted(unknown)),
         missing=tuple(sorted(missing)),
     )
+
+
+def _expert(name: str, targets: tuple[str, ...], converter: Any, pattern: str) -> str | None:
+    """`<experts>.<number>.<projection>` where the rule only stacks experts, gate above up; else None."""
+    steps = [(type(step).__name__, getattr(step, "dim", None)) for step in converter.operations]
+    patterns, number = list(converter.source_patterns), _NUMBER.search(name)
+    module, _, parameter = targets[0].rpartition(".")
+    if len(targets) != 1 or number is None:
+        return None
+    if parameter == "gate_up_proj" and steps == [("MergeModulelist", 0), ("Concatenate", 1)]:
+        projection = ("gate_proj", "up_proj")[patterns.index(pattern)] if len(patterns) == 2 else None
+    elif parameter == "down_proj" and steps == [("MergeModulelist", 0)]:
+        projection = "down_proj" if len(patterns) == 1 else None
+    else:
+        projection = None
+    return None if projection is None else f"{module}.{number[1]}.{projection}"
 
 
 def _without_tied(model: Any, missing: set[str], given: set[str]) -> set[str]:

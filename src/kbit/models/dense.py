@@ -1,11 +1,12 @@
 """A k-bit model made dense again, for work that needs ordinary weights."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from kbit.models.embedding import KbitEmbedding, KbitTiedHead
+from kbit.models.experts import Experts, fuse
 from kbit.models.linear import KbitLinear
 
 
@@ -28,6 +29,9 @@ def make_dense(model: Any, *, dtype: torch.dtype | None = None) -> Any:
             heads[name] = module
         elif isinstance(module, KbitEmbedding | KbitLinear):
             _put(model, name, _dense(module, dtype))
+    for name, module in list(model.named_modules()):
+        if isinstance(module, Experts):
+            _put(model, name, fuse(module, lambda linear: cast(Tensor, linear.weight).detach()))
     for name, head in heads.items():
         linear = nn.Linear(head.in_features, head.out_features, bias=head.bias is not None, device="meta")
         linear.weight = model.get_input_embeddings().weight
@@ -43,6 +47,12 @@ def _dense(module: KbitEmbedding | KbitLinear, dtype: torch.dtype) -> nn.Module:
     weight = nn.Parameter(module.dense(dtype))
     if isinstance(module, KbitEmbedding):
         tokens, width = weight.shape
+        if module.scaled_type is not None:
+            padding: Any = module.padding_idx
+            kind: Any = module.scaled_type
+            scaled: nn.Embedding = kind(tokens, width, padding, embed_scale=module.scale)
+            scaled.weight = weight
+            return scaled
         return nn.Embedding(tokens, width, padding_idx=module.padding_idx, _weight=weight)
     linear = nn.Linear(module.in_features, module.out_features, bias=False, device="meta")
     linear.weight = weight

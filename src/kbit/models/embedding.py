@@ -1,6 +1,6 @@
 """An embedding whose table stays packed, and the output layer that is tied to it."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ class KbitEmbedding(StoredWeight, nn.Embedding):  # type: ignore[override]
         record: [tokens, width] and its format.
         dtype: of the rows it gives; follows casts of the model.
         padding_idx: as in `nn.Embedding`; its row is whatever was coded.
+        scaled: the dense module, where it multiplies what it looks up by a constant (Gemma's does).
     """
 
     def __init__(
@@ -25,12 +26,15 @@ class KbitEmbedding(StoredWeight, nn.Embedding):  # type: ignore[override]
         *,
         dtype: torch.dtype | None = None,
         padding_idx: int | None = None,
+        scaled: nn.Embedding | None = None,
         device: Any = None,
     ) -> None:
         nn.Module.__init__(self)
         self.num_embeddings, self.embedding_dim = record.shape
         self.padding_idx, self.max_norm = padding_idx, None
         self.norm_type, self.scale_grad_by_freq, self.sparse = 2.0, False, False
+        self.scaled_type = None if scaled is None else type(scaled)
+        self.scale: float | None = None if scaled is None else cast(Any, scaled).scalar_embed_scale
         self.hold(record, device=device)
         # It has no floating parameter to tell it the model's type, so an empty buffer follows casts.
         self.register_buffer("like", torch.empty(0, dtype=dtype, device=device), persistent=False)
@@ -45,10 +49,14 @@ class KbitEmbedding(StoredWeight, nn.Embedding):  # type: ignore[override]
             unpacked: Tensor = torch.ops.kbit.unpack_rows(
                 input, *parts, self.format_text, *shape, self.like.dtype
             )
-            return unpacked
+            return self._scaled(unpacked)
         tokens, where = torch.unique(input, return_inverse=True)
         rows = decode(self.packed, self.like.dtype, rows=tokens)
-        return rows[where]
+        return self._scaled(rows[where])
+
+    def _scaled(self, rows: Tensor) -> Tensor:
+        # The constant is rounded to the rows' type first, as the dense module does.
+        return rows if self.scale is None else rows * torch.tensor(self.scale, dtype=rows.dtype)
 
     def extra_repr(self) -> str:
         """Sizes and format, for `print(model)`."""

@@ -12,6 +12,7 @@ from kbit.errors import ModelError
 from kbit.models.adapter import adapter_in, attach
 from kbit.models.checkpoint_names import match_names
 from kbit.models.content import tokenizer_files
+from kbit.models.experts import FUSED, split_expert
 from kbit.models.foreign.folders import load_foreign
 from kbit.models.foreign.gguf_header import read_gguf
 from kbit.models.foreign.gguf_model import apply_frequencies, dense_folder, gguf_tokenizer
@@ -112,6 +113,9 @@ def check_tensors(folder: Path) -> None:
     parts = {spec.name for record in records.values() for spec in part_specs(record).values()}
     names = match_names(skeleton.model, [n for n in tensors.tensors if n not in parts])
     packed = {f"{name}.weight" for name in records}
+    for name in records:
+        if expert := split_expert(name):
+            packed |= {f"{expert[0]}.{FUSED[expert[2]][0]}"}
     packed |= {target for target, source in skeleton.tied.items() if source in packed}
     missing = [name for name in names.missing if name not in packed]
     if missing or names.unknown:

@@ -8,6 +8,7 @@ from torch import nn
 
 from kbit.errors import ModelError
 from kbit.models.embedding import KbitEmbedding, KbitTiedHead
+from kbit.models.experts import is_fused, split_expert, unfuse_one
 from kbit.models.linear import KbitLinear
 from kbit.models.record import LayerRecord
 from kbit.models.stored_weight import StoredWeight
@@ -24,6 +25,8 @@ def swap_modules(model: Any, records: Iterable[LayerRecord], *, dtype: torch.dty
     Raises:
         ModelError: a record that does not fit the architecture; the model is then half swapped.
     """
+    records = list(records)
+    _take_apart(model, records)
     modules = dict(model.named_modules())
     base_prefix = f"{model.base_model_prefix}."
     swapped: dict[str, StoredWeight] = {}
@@ -47,6 +50,17 @@ def swap_modules(model: Any, records: Iterable[LayerRecord], *, dtype: torch.dty
     _untie(model, dtype)
 
 
+def _take_apart(model: Any, records: Iterable[LayerRecord]) -> None:
+    """Give the experts that records name a module each, still dense."""
+    base_prefix = f"{model.base_model_prefix}."
+    modules = dict(model.named_modules())
+    for name in {expert[0] for record in records if (expert := split_expert(record.name))}:
+        for own in (name, name.removeprefix(base_prefix)):
+            if own in modules and is_fused(modules[own]):
+                parent, _, child = own.rpartition(".")
+                unfuse_one(model.get_submodule(parent), child)
+
+
 def _replacement(record: LayerRecord, old: nn.Module, dtype: torch.dtype | None) -> StoredWeight:
     shape = _shape(old, transposed=record.transposed)
     if shape != record.shape:
@@ -59,7 +73,8 @@ def _replacement(record: LayerRecord, old: nn.Module, dtype: torch.dtype | None)
     new: StoredWeight
     if record.role == "embedding":
         padding = getattr(old, "padding_idx", None)
-        new = KbitEmbedding(record, dtype=dtype, padding_idx=padding, device=weight.device)
+        scaled = old if isinstance(old, nn.Embedding) and hasattr(old, "scalar_embed_scale") else None
+        new = KbitEmbedding(record, dtype=dtype, padding_idx=padding, scaled=scaled, device=weight.device)
     else:
         bias = getattr(old, "bias", None) is not None
         new = KbitLinear(record, bias=bias, dtype=dtype, device=weight.device)

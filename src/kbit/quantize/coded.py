@@ -5,11 +5,12 @@ from typing import Any
 
 from torch import Tensor
 
+from kbit.models.experts import split_expert
 from kbit.models.record import LayerRecord
 from kbit.models.safetensors_read import FolderTensors
 from kbit.models.skeleton import Skeleton
 from kbit.quantize.inputs import ChangedInputs, change_inputs
-from kbit.quantize.plan import Plan
+from kbit.quantize.plan import Plan, PlannedTensor
 from kbit.quantize.previous_layer import input_spread
 
 
@@ -27,16 +28,19 @@ class CodedWeights:
         self, tensors: FolderTensors, plan: Plan, skeleton: Skeleton, config: Mapping[str, Any]
     ) -> None:
         self._tensors, self._skeleton, self._config = tensors, skeleton, config
-        self._source = {}
+        self._source: dict[str, PlannedTensor] = {}
         for planned in plan.tensors:
             name = planned.specs[0].name if planned.record is None else f"{planned.record.name}.weight"
-            self._source[name.removesuffix(".weight")] = planned.source
+            self._source[name.removesuffix(".weight")] = planned
 
     def weight(self, module: str) -> Tensor:
         """A module's weight as [outputs, inputs]."""
         from transformers.pytorch_utils import Conv1D
 
-        weight = self._tensors.read(self._source[module])
+        planned = self._source[module]
+        weight = planned.read(self._tensors)
+        if planned.record is not None and split_expert(module):
+            return weight
         transposed = isinstance(self._skeleton.model.get_submodule(module), Conv1D)
         return weight.T.contiguous() if transposed else weight
 

@@ -205,7 +205,7 @@ def _calibrate(
             pass  # refused here, before hours of work
     # Before a model computes with them, hours before they are written.
     for planned in plan.tensors:
-        _check_finite(folder, planned.source, tensors.read(planned.source))
+        _check_finite(folder, planned.source, planned.read(tensors))
     work = target.parent / f".{target.name}.calibration"
     calibrated = calibrate(folder, plan.records, calibration, method.recipe, work, progress=progress)
     used = Method(
@@ -276,7 +276,7 @@ def _write_tensors(
         for done, planned in enumerate(plan.tensors):
             if progress is not None:
                 progress(done, len(plan.tensors), planned.source)
-            weight = tensors.read(planned.source)
+            weight = planned.read(tensors)
             _check_finite(source, planned.source, weight)
             if planned.record is None:
                 (spec,) = planned.specs

@@ -1,10 +1,10 @@
 """What becomes of each tensor of a model: decided from names and shapes, before a weight is read."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -12,6 +12,7 @@ from torch import nn
 from kbit.errors import ModelError, UsageError, did_you_mean
 from kbit.formats import WeightFormat
 from kbit.models.checkpoint_names import CheckpointNames, match_names
+from kbit.models.experts import FUSED, PROJECTIONS, is_fused, projection_shape, split_expert
 from kbit.models.record import LayerRecord, Method, Role
 from kbit.models.safetensors_header import TensorSpec
 from kbit.models.safetensors_read import FolderTensors
@@ -31,7 +32,8 @@ class Kept:
         name: of the tensor.
         shape: of the tensor.
         stored_bits: what it takes.
-        reason: `embedding`, `head`, `asked for`, `experts`, `not a linear layer`, or `16-bit format`.
+        reason: `embedding`, `output layer`, `asked for`, `experts in one tensor`, `not a linear layer`, or
+            the plain format that was asked for.
     """
 
     name: str
@@ -42,11 +44,26 @@ class Kept:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedTensor:
-    """One tensor of the source: packed as `record`, or copied as `spec`."""
+    """One tensor of the source: packed as `record`, or copied as `spec`.
+
+    Attributes:
+        source: its name there.
+        record: how it is packed; None where it is copied.
+        specs: what is written.
+        piece: of a tensor that holds all experts: number of one, first row, row after the last; or None.
+    """
 
     source: str
     record: LayerRecord | None
     specs: tuple[TensorSpec, ...]
+    piece: tuple[int, int, int] | None = None
+
+    def read(self, tensors: FolderTensors) -> torch.Tensor:
+        """The tensor, or its piece, as the source has it."""
+        if self.piece is None:
+            return tensors.read(self.source)
+        expert, first, last = self.piece
+        return tensors.read_rows(self.source, expert, expert + 1)[0, first:last].contiguous()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,6 +148,14 @@ def make_plan(source: Path, skeleton: Skeleton, tensors: FolderTensors, choice: 
             if tied[target] in given:
                 continue  # the same values a second time
             target = tied[target]
+        expert = names.experts.get(name)
+        pieces = _expert_pieces(skeleton, name, target, expert, roles)
+        if pieces and not _kept_experts(pieces[0][0], choice, roles):
+            for layer, piece in pieces:
+                own = choice.layers.get(layer, choice.format)
+                one = _packed(name, layer, "linear", own, choice.method, skeleton, stored.spec.dtype)
+                planned.append(replace(one, piece=piece))
+            continue
         module, _, leaf = (target or name).rpartition(".")
         role = roles.get(module) if target and leaf == "weight" else None
         asked_to_keep = role is not None and any(fnmatchcase(module, pattern) for pattern in choice.keep)
@@ -149,9 +174,14 @@ def make_plan(source: Path, skeleton: Skeleton, tensors: FolderTensors, choice: 
                     name=spec.name,
                     shape=spec.shape,
                     stored_bits=8 * spec.size_bytes,
-                    reason="experts in one tensor"
-                    if name in names.merged
-                    else _reason(skeleton, spec, role, asked=asked_to_keep, fmt=choice.format),
+                    reason=_reason(
+                        skeleton,
+                        spec,
+                        role,
+                        asked=asked_to_keep or bool(pieces),
+                        fmt=choice.format,
+                        merged=name in names.merged,
+                    ),
                 )
             )
     return Plan(tensors=_with_shared_tables(planned), kept=tuple(kept), untied=untied)
@@ -162,7 +192,7 @@ def _with_shared_tables(planned: Sequence[PlannedTensor]) -> tuple[PlannedTensor
     return tuple(
         p
         if p.record is None or shared[p.record.name] is p.record
-        else _planned(p.source, shared[p.record.name])
+        else replace(_planned(p.source, shared[p.record.name]), piece=p.piece)
         for p in planned
     )
 
@@ -186,11 +216,53 @@ def _roles(skeleton: Skeleton) -> dict[str, Role]:
                 roles[name] = "head"
         elif is_linear or type(module) is Conv1D:
             roles[name] = "linear"
-        elif name == skeleton.embedding and type(module) is nn.Embedding:
+        elif name == skeleton.embedding and _is_look_up(module):
             roles[name] = "embedding"
+        elif is_fused(module):
+            count = cast(Any, module).gate_up_proj.shape[0]
+            roles |= {f"{name}.{e}.{p}": "linear" for e in range(count) for p in PROJECTIONS}
     return roles
 
 
+def _expert_pieces(
+    skeleton: Skeleton, name: str, target: str | None, expert: str | None, roles: Mapping[str, Role]
+) -> list[tuple[str, tuple[int, int, int] | None]]:
+    """The layers that a tensor of experts gives, each with its piece; none where it is no such tensor."""
+    if expert is not None:
+        return [(expert, None)] if expert in roles else []
+    module, _, parameter = (target or "").rpartition(".")
+    found: list[tuple[str, tuple[int, int, int] | None]] = []
+    for projection in PROJECTIONS if f"{module}.0.{PROJECTIONS[0]}" in roles else ():
+        fused = skeleton.model.get_submodule(module)
+        holder, half = FUSED[projection]
+        if holder == parameter:
+            rows = projection_shape(fused, projection)[0]
+            first = rows * (half or 0)
+            found += [
+                (f"{module}.{e}.{projection}", (e, first, first + rows))
+                for e in range(fused.gate_up_proj.shape[0])
+            ]
+    return found
+
+
+def _kept_experts(layer: str, choice: Choice, roles: Mapping[str, Role]) -> bool:
+    """Whether all experts of a module stay in 16 bits: they load as one tensor, so one keeps all."""
+    module = layer.rsplit(".", 2)[0]
+    return any(
+        not choice.layers.get(name, choice.format).is_packed
+        or any(fnmatchcase(name, pattern) for pattern in choice.keep)
+        for name in roles
+        if name.startswith(f"{module}.")
+    )
+
+
+def _is_look_up(module: nn.Module) -> bool:
+    """An embedding that gives its rows, as they are or times a constant."""
+    return type(module) is nn.Embedding or type(module).__name__ in SCALED_EMBEDDINGS
+
+
+# They multiply what they look up by `scalar_embed_scale`.
+SCALED_EMBEDDINGS = frozenset(f"Gemma{number}TextScaledWordEmbedding" for number in ("", "2", "3"))
 # Subclasses of nn.Linear that write the same product in another way.
 SAME_AS_LINEAR = frozenset({"FalconLinear"})
 
@@ -215,9 +287,13 @@ def _packed(
 ) -> PlannedTensor:
     from transformers.pytorch_utils import Conv1D
 
-    old = skeleton.model.get_submodule(module)
-    rows, columns = old.weight.shape
-    transposed = isinstance(old, Conv1D)
+    expert = split_expert(module)
+    if expert is not None and is_fused(fused := skeleton.model.get_submodule(expert[0])):
+        (rows, columns), transposed = projection_shape(fused, expert[2]), False
+    else:
+        old = skeleton.model.get_submodule(module)
+        rows, columns = old.weight.shape
+        transposed = isinstance(old, Conv1D)
     record = LayerRecord(
         name=module,
         shape=(columns, rows) if transposed else (rows, columns),
@@ -239,7 +315,7 @@ def _kept_dtype(dtype: torch.dtype, fmt: WeightFormat) -> torch.dtype:
 
 
 def _reason(
-    skeleton: Skeleton, spec: TensorSpec, role: Role | None, *, asked: bool, fmt: WeightFormat
+    skeleton: Skeleton, spec: TensorSpec, role: Role | None, *, asked: bool, fmt: WeightFormat, merged: bool
 ) -> str:
     if not fmt.is_packed:
         return f"{fmt} asked for"
@@ -249,7 +325,7 @@ def _reason(
         return {"embedding": "embedding", "head": "output layer", "linear": "asked for"}[role]
     if skeleton.group_of_tensor(spec.name) == "embeddings":
         return "embedding"
-    return "experts in one tensor" if len(spec.shape) == 3 else "not a linear layer"
+    return "experts in one tensor" if merged or len(spec.shape) == 3 else "not a linear layer"
 
 
 def _check_keep(keep: Sequence[str], roles: Mapping[str, Any]) -> None:

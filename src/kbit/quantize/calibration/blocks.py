@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from kbit.errors import ModelError
+from kbit.models.experts import unfuse
 
 
 class Reached(Exception):  # noqa: N818 (no error: it ends a pass that has what it wanted)
@@ -51,8 +52,10 @@ class Blocks:
         return len(self._originals)
 
     def copy_of(self, index: int) -> nn.Module:
-        """The layer in float32, in memory of its own."""
-        return copy.deepcopy(self._originals[index]).float().eval()
+        """The layer in float32, in memory of its own, fused experts taken apart."""
+        layer = copy.deepcopy(self._originals[index]).float().eval()
+        unfuse(layer)
+        return layer
 
     def embed(self, ids: Tensor) -> Tensor:
         """Hidden states that enter the first layer, float32 [windows, length, width]."""

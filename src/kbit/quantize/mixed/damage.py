@@ -18,6 +18,7 @@ from kbit.quantize.calibration.inputs import input_groups
 from kbit.quantize.calibration.run import layers_of, set_weight, weight_of
 from kbit.quantize.calibration.text import Calibration
 from kbit.quantize.codes.choose import Moments, Recipe, choose_codes
+from kbit.quantize.plan import PlannedTensor
 
 Progress = Callable[[int, int, str], None]
 # Tokens on which the predictions with one layer changed are compared with the original's.
@@ -40,19 +41,22 @@ class Damage:
 
 
 def predicted_damage(
-    folder: Path, sources: Mapping[str, LayerRecord], formats: Sequence[WeightFormat]
+    folder: Path, planned: Sequence[PlannedTensor], formats: Sequence[WeightFormat]
 ) -> Damage:
     """Squared error of each layer's weight over its own square, times its weights: no text is read.
 
     Args:
         folder: the 16-bit model.
-        sources: name of the tensor in its files, to what is packed of it.
+        planned: of its tensors, those that are packed.
         formats: to be compared.
     """
     tensors = read_folder_tensors(folder)
     found: dict[str, dict[str, float]] = {}
-    for name, record in sources.items():
-        weight = tensors.read(name).float()
+    for tensor in planned:
+        record = tensor.record
+        if record is None:
+            continue
+        weight = tensor.read(tensors).float()
         weight = weight.T.contiguous() if record.transposed else weight
         power = float(weight.square().sum()) or 1.0
         found[record.name] = {

@@ -69,24 +69,24 @@ def plan_mixed(
         keep=tuple(keep),
     )
     plan = make_plan(folder, skeleton, read_folder_tensors(folder), choice)
-    packed = {t.source: t.record for t in plan.tensors if t.record is not None}
+    packed = list(plan.records)
     if damage is not None:
         pass
     elif calibration is None:
-        damage = predicted_damage(folder, packed, given)
+        damage = predicted_damage(folder, plan.tensors, given)
     else:
         recipe = method_named(method).recipe
         if recipe is None:
             raise UsageError(f"the method {method} reads no text, and calibration text is given.")
-        damage = measured_damage(folder, list(packed.values()), calibration, given, recipe, progress=progress)
+        damage = measured_damage(folder, packed, calibration, given, recipe, progress=progress)
     body_weights = skeleton.body_parameters
     fixed = sum(_bits(t) for t in plan.tensors if t.record is None and _in_body(skeleton, t))
     names = list(damage.by_layer)
-    others = [r for r in packed.values() if r.name not in damage.by_layer]
+    others = [r for r in packed if r.name not in damage.by_layer]
     largest = max(given, key=lambda fmt: fmt.bits)
     # What calibration does not reach gets the safest format.
     fixed += sum(_record_bits(record, largest) for record in others)
-    by_name = {record.name: record for record in packed.values()}
+    by_name = {record.name: record for record in packed}
     costs = [[_record_bits(by_name[name], fmt) for fmt in given] for name in names]
     harms = [[damage.by_layer[name][str(fmt)] for fmt in given] for name in names]
     budget = int(target_bits * body_weights) - fixed
