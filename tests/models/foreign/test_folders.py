@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import shutil
 
 import pytest
 import torch
@@ -12,8 +11,6 @@ from kbit.errors import MissingExtraError, ModelError
 from kbit.models import load, open_model, stored_bits
 from kbit.models.foreign import folders
 from kbit.quantize import quantize_model
-
-HAS_BITSANDBYTES = importlib.util.find_spec("bitsandbytes") is not None
 
 
 def module(name: str):
@@ -117,25 +114,3 @@ def test_a_truncated_file_is_refused_before_the_tool_sees_it(gptq):
         stored_bits(folder)
     with pytest.raises(ModelError, match=r"model\.safetensors"):
         load(folder)
-
-
-@pytest.mark.skipif(not HAS_BITSANDBYTES, reason="bitsandbytes is not installed")
-def test_a_bitsandbytes_folder_is_loaded_and_counted(tmp_path):
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
-
-    tiny = module("tiny")
-    source = tiny.write_model(tmp_path / "model", "llama", hidden_size=128, intermediate_size=256)
-    four = BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32
-    )
-    AutoModelForCausalLM.from_pretrained(source, quantization_config=four, device_map="cpu").save_pretrained(
-        tmp_path / "nf4"
-    )
-    shutil.copy(source / "config.json", tmp_path / "dense.json")
-    bits = stored_bits(tmp_path / "nf4")
-    assert 4.4 < bits.body_bits_per_weight < 5.2  # 4, a float32 for 64, the states and norms
-    tokens = torch.arange(20)[None]
-    with torch.no_grad():
-        found = load(tmp_path / "nf4", dtype=torch.float32)(tokens).logits
-        wanted = load(source, dtype=torch.float32)(tokens).logits
-    assert 0 < (found - wanted).norm() / wanted.norm() < 0.5

@@ -23,13 +23,13 @@ class Tool:
     Attributes:
         method: `quant_method` in the config.
         name: the tool's.
-        module: what Transformers imports to load it.
+        modules: what Transformers imports to load it.
         extra: kbit's extra that installs it.
     """
 
     method: str
     name: str
-    module: str
+    modules: tuple[str, ...]
     extra: str
 
 
@@ -37,13 +37,13 @@ TOOLS: Mapping[str, Tool] = MappingProxyType(
     {
         tool.method: tool
         for tool in (
-            Tool(method="bitsandbytes", name="bitsandbytes", module="bitsandbytes", extra="bitsandbytes"),
-            Tool(method="gptq", name="GPTQ", module="gptqmodel", extra="gptq"),
-            Tool(method="awq", name="AWQ", module="gptqmodel", extra="gptq"),
+            Tool(method="bitsandbytes", name="bitsandbytes", modules=("bitsandbytes",), extra="bitsandbytes"),
+            Tool(method="gptq", name="GPTQ", modules=("gptqmodel", "optimum.gptq"), extra="gptq"),
+            Tool(method="awq", name="AWQ", modules=("gptqmodel",), extra="gptq"),
             Tool(
                 method="compressed-tensors",
                 name="compressed-tensors",
-                module="compressed_tensors",
+                modules=("compressed_tensors",),
                 extra="compressed-tensors",
             ),
         )
@@ -119,7 +119,7 @@ def load_foreign(folder: Path, *, dtype: torch.dtype | None) -> Any:
     if tool is None:
         raise ValueError("not a folder of another tool")
     read_folder_tensors(folder)  # every header against its file's length
-    if importlib.util.find_spec(tool.module) is None:
+    if not all(_installed(module) for module in tool.modules):
         raise MissingExtraError(tool.extra, needed_for=f"{folder}: a folder that {tool.name} has quantised")
     try:
         model, info = AutoModelForCausalLM.from_pretrained(
@@ -144,4 +144,30 @@ def load_foreign(folder: Path, *, dtype: torch.dtype | None) -> Any:
                 f"{folder}: {len(names)} weights are {kind.split('_')[0]}, such as {names[0]}, and would be "
                 "random. Copy or download the model again."
             )
+    if dtype is not None:
+        _compute_in(model, dtype)
     return model
+
+
+def _installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # of `a.b` without `a`
+        return False
+
+
+def _compute_in(model: Any, dtype: torch.dtype) -> None:
+    """Bring what is not quantised to a type: a tool may have loaded it in the type it likes best."""
+    for module in model.modules():
+        if type(module).__module__.startswith(("torch.nn.", "transformers.models.")):
+            for own in (module._parameters, module._buffers):
+                for name, tensor in own.items():
+                    if tensor is not None and tensor.is_floating_point() and tensor.dtype != dtype:
+                        cast = tensor.detach().to(dtype)
+                        own[name] = torch.nn.Parameter(cast, False) if own is module._parameters else cast
+        elif isinstance(getattr(module, "compute_dtype", None), torch.dtype):
+            module.compute_dtype = dtype
+            # bitsandbytes' product on processors with bfloat16 rounds activations to it.
+            if dtype == torch.float32 and hasattr(module, "support_avx512bf16_for_cpu"):
+                module.support_avx512bf16_for_cpu = False
+    model.config.dtype = dtype
