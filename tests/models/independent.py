@@ -79,6 +79,8 @@ def table(datatype: str) -> np.ndarray:
         return _normal_float(int(k))
     if kind == "dyn":
         return _dynamic(int(k))
+    if kind == "tcq":
+        return _trellis()
     exponents, mantissas = (int(n) for n in re.fullmatch(r"e(\d)m(\d)", datatype).groups())
     # Every sign, exponent field and mantissa; the bias makes the greatest value lie in [1, 2).
     values = {
@@ -103,6 +105,20 @@ def _normal_float(k: int) -> np.ndarray:
     values = np.sort(np.concatenate([positive, [0], negative]))
     values = (values / values.max()).astype(np.float32)
     bits = values.view(np.uint32).astype(np.uint64)
+    return (((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16 << 16).astype(np.uint32)).view(np.float32)
+
+
+def _trellis() -> np.ndarray:
+    # Gaussian quantiles; entry s is number p(s), where p mixes the 12 bits of s.
+    quantiles = norm.ppf((np.arange(4096) + 0.5) / 4096).astype(np.float32)
+    entries = []
+    for s in range(4096):
+        h = s
+        for _ in range(3):
+            h = (2533 * h + 967) % 4096
+            h = h ^ (h >> 6)
+        entries.append(quantiles[1747 * h % 4096])
+    bits = np.array(entries, dtype=np.float32).view(np.uint32).astype(np.uint64)
     return (((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16 << 16).astype(np.uint32)).view(np.float32)
 
 
@@ -141,7 +157,11 @@ def decode(record: dict, tensors: dict[str, np.ndarray], name: str) -> np.ndarra
     at = np.arange(rows * columns).reshape(rows, columns)
     owner = record.get("table_of", name)
     entries = tensors[f"{owner}.table"] if f"{owner}.table" in tensors else table(datatype)
-    values = entries.astype(np.float32)[codes]
+    places = codes
+    if datatype.startswith("tcq"):
+        # The last 12 bits of the column's ring of codes: its own lowest, then those of the rows above.
+        places = sum(np.roll(codes, above, axis=0) << (k * above) for above in range(-(-12 // k))) % 4096
+    values = entries.astype(np.float32)[places]
     for part in ("scales", "offsets"):
         if f"{name}.{part}" not in tensors:
             continue

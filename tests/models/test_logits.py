@@ -86,6 +86,10 @@ def test_logits_equal_those_of_the_decoded_model(tiny, independent, tmp_path, na
         ("gpt2", "int3:b64", "proxy10"),
         ("opt", "int4:row:center", "proxy2"),
         ("gpt_neox", "e2m1:b32", "proxy5"),
+        ("llama", "tcq2:b64:q8", "scale-search"),
+        ("llama-tied", "tcq4:b64:q8", "rotate-search"),
+        ("gpt2", "tcq3:row", "nearest"),
+        ("qwen2_moe", "tcq3:b16:q8", "rotate"),
     ],
 )
 def test_logits_of_every_method_and_shared_table(tiny, independent, tmp_path, name, fmt, method):
@@ -113,9 +117,7 @@ def odd(tiny, tmp_path_factory):
     return tiny.write_model(tmp_path_factory.mktemp("odd") / "model", "llama", **settings)
 
 
-@pytest.mark.parametrize(
-    "datatype", [n for n, row in DATATYPES.items() if row.is_packed and row.window is None]
-)
+@pytest.mark.parametrize("datatype", [n for n, row in DATATYPES.items() if row.is_packed])
 def test_every_type_decodes_as_the_independent_decoder_says(odd, independent, tmp_path, datatype):
     place = list(DATATYPES).index(datatype)
     quantize_model(odd, tmp_path / "out", format=f"{datatype}:{BLOCKS[place % 5]}")

@@ -111,3 +111,13 @@ def test_a_mix_gives_experts_formats_of_their_own(source, tmp_path, text):
     assert len(experts) > 1
     report = quantize_model(source, tmp_path / "out", format=formats[0], layers=plan)
     assert report.stored_bits.body == plan.stored_bits_body <= 5.0 * report.stored_bits.body_weights
+
+
+def test_a_gate_of_one_row_stays_in_16_bits_where_a_trellis_cannot_run(tiny, tmp_path):
+    source = tiny.write_model(tmp_path / "model", "qwen2_moe")
+    plan = plan_mixed(source, target_bits=5.0)
+    report = quantize_model(source, tmp_path / "out", format="tcq2:b64:q8", layers=plan)
+    gates = [k for k in report.kept if k.name.endswith("shared_expert_gate.weight")]
+    assert [k.reason for k in gates] == ["too few rows for tcq2:b64:q8"] * 2
+    assert report.stored_bits.body == plan.stored_bits_body <= 5.0 * report.stored_bits.body_weights
+    assert torch.isfinite(logits(tmp_path / "out")).all()

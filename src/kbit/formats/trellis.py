@@ -37,13 +37,18 @@ def _table() -> Tensor:
         return torch.tensor(trellis_entries(), dtype=torch.float32)
 
 
+def has_rows(rows: int, bits: int) -> bool:
+    """Whether a column of so many rows is as long as a window (or empty)."""
+    return rows * bits >= WINDOW or not rows
+
+
 def check_rows(rows: int, bits: int, name: str) -> None:
     """Refuse a matrix whose columns are shorter than a window.
 
     Raises:
         FormatError: it has too few rows.
     """
-    if 0 < rows * bits < WINDOW:
+    if not has_rows(rows, bits):
         raise FormatError(
             f"{name} needs {-(-WINDOW // bits)} rows or more, given {rows}: use another type for this tensor"
         )

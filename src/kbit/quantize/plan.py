@@ -11,6 +11,7 @@ from torch import nn
 
 from kbit.errors import ModelError, UsageError, did_you_mean
 from kbit.formats import WeightFormat
+from kbit.formats.trellis import has_rows
 from kbit.models.checkpoint_names import CheckpointNames, match_names
 from kbit.models.experts import FUSED, PROJECTIONS, is_fused, projection_shape, split_expert
 from kbit.models.record import LayerRecord, Method, Role
@@ -32,8 +33,8 @@ class Kept:
         name: of the tensor.
         shape: of the tensor.
         stored_bits: what it takes.
-        reason: `embedding`, `output layer`, `asked for`, `experts in one tensor`, `not a linear layer`, or
-            the plain format that was asked for.
+        reason: `embedding`, `output layer`, `asked for`, `experts in one tensor`, `not a linear layer`,
+            too few rows for the format, or the plain format that was asked for.
     """
 
     name: str
@@ -162,7 +163,8 @@ def make_plan(source: Path, skeleton: Skeleton, tensors: FolderTensors, choice: 
         fmt = formats[role] if role and not asked_to_keep else None
         if fmt is not None:
             fmt = choice.layers.get(module, fmt)
-        if target and role and fmt is not None and fmt.is_packed:
+        small = fmt is not None and role is not None and _too_few_rows(skeleton, module, fmt)
+        if target and role and fmt is not None and fmt.is_packed and not small:
             planned.append(_packed(name, module, role, fmt, choice.method, skeleton, stored.spec.dtype))
             continue
         dtype = _kept_dtype(stored.spec.dtype, fmt or choice.format)
@@ -181,7 +183,9 @@ def make_plan(source: Path, skeleton: Skeleton, tensors: FolderTensors, choice: 
                         asked=asked_to_keep or bool(pieces),
                         fmt=choice.format,
                         merged=name in names.merged,
-                    ),
+                    )
+                    if not small
+                    else f"too few rows for {fmt}",
                 )
             )
     return Plan(tensors=_with_shared_tables(planned), kept=tuple(kept), untied=untied)
@@ -222,6 +226,15 @@ def _roles(skeleton: Skeleton) -> dict[str, Role]:
             count = cast(Any, module).gate_up_proj.shape[0]
             roles |= {f"{name}.{e}.{p}": "linear" for e in range(count) for p in PROJECTIONS}
     return roles
+
+
+def _too_few_rows(skeleton: Skeleton, module: str, fmt: WeightFormat) -> bool:
+    """A trellis runs down the columns, and a gate of one row has none to run down."""
+    from transformers.pytorch_utils import Conv1D
+
+    old = skeleton.model.get_submodule(module)
+    rows = old.weight.shape[1 if isinstance(old, Conv1D) else 0]
+    return fmt.datatype.window is not None and not has_rows(rows, fmt.bits)
 
 
 def _expert_pieces(

@@ -62,7 +62,8 @@ def plan_mixed(
     folder = locate(source)
     skeleton = build_skeleton(folder)
     choice = Choice(
-        format=given[0],
+        # What this one cannot hold stays in 16 bits; the others then hold the rest.
+        format=min(given, key=lambda fmt: fmt.bits),
         embeddings=None,
         head=None,
         method=Method(name=method, version=method_named(method).version),
