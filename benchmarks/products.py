@@ -2,8 +2,8 @@
 
 Run: python benchmarks/products.py [--threads N] [--inputs N] [--numerics bf16|f32|a8] [--family int|nf]
      [--gib G] [--seconds S] [--contestants NAME...]
-In cache: one matrix of 512 x 4096. Beyond it: distinct 4096 x 4096 matrices of together --gib GiB, each read
-once in a round. Every round runs all contestants in turn; medians of rounds are printed, with their spread.
+In cache: one matrix 4096 wide whose codes take 1.25 MiB. Beyond it: distinct 4096 x 4096 matrices of together
+--gib GiB, each read once in a round. Every round runs all contestants in turn; medians of rounds are printed, with their spread.
 A contestant is a function here: it makes the calls that multiply each matrix, or None where it cannot run.
 """
 
@@ -21,7 +21,13 @@ from kbit.formats.decoding import core_parts
 from kbit.kernels.core import prepared
 
 Calls = list[Callable[[], object]]
-CACHED, WHOLE = (512, 4096), (4096, 4096)
+WHOLE = (4096, 4096)
+CACHED_BYTES = 5 << 18  # of codes: they lie in the second-level caches of two threads
+
+
+def cached_shape(bits: int) -> tuple[int, int]:
+    """The matrix that is read from the caches, a multiple of 64 rows."""
+    return CACHED_BYTES * 8 // bits // WHOLE[1] // 64 * 64, WHOLE[1]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,12 +123,13 @@ def lines(options: argparse.Namespace) -> Iterator[str]:
         packed = encode(torch.randn(WHOLE), parse_format(setting.text))
         each = packed.stored_size.total / 8
         count = max(2, round(options.gib * 2**30 / each))
+        shape = cached_shape(bits)
         cached = {name: calls * 20 for name in options.contestants
-                  if (calls := CONTESTANTS[name](setting, CACHED, 1))}  # fmt: skip
+                  if (calls := CONTESTANTS[name](setting, shape, 1))}  # fmt: skip
         in_cache = rounds(cached, options.seconds)
-        roof = 20 * CACHED[0] * CACHED[1] / statistics.median(in_cache["kbit"]) / 1e9
+        roof = 20 * shape[0] * shape[1] / statistics.median(in_cache["kbit"]) / 1e9
         yield f"{setting.text:9} in cache " + "  ".join(
-            f"{name} {told(times, 20 * CACHED[0] * CACHED[1])} Gw/s" for name, times in in_cache.items()
+            f"{name} {told(times, 20 * shape[0] * shape[1])} Gw/s" for name, times in in_cache.items()
         )
         if options.gib <= 0:
             continue

@@ -72,7 +72,7 @@ inline void spans(const Wide &given, const FewRows<R> &rows, const char *in, int
         for (int r = 0; r < R; ++r) {
             const uint8_t *at = rows.start[r] + s * Wide::kBytes;
             const int64_t left = rows.row_bytes - s * Wide::kBytes;
-            bring_near(rows.start[0] + kBytesAhead + (s * R + r) * Wide::kBytes);
+            bring_near(at);
             const __m512i codes =
                 Whole ? _mm512_loadu_si512(at)
                       : _mm512_maskz_loadu_epi8(low_bits(left < Wide::kBytes ? left : Wide::kBytes), at);
@@ -88,20 +88,20 @@ inline void spans(const Wide &given, const FewRows<R> &rows, const char *in, int
 }
 
 template <class Wide, int N, int R>
-inline void few(const Prepared &weight, const Wide &wide, const Arranged &x, int64_t row, int shift, float *y,
-                int64_t y_stride) {
+inline void few(const Prepared &weight, const Wide &wide, const Arranged &x, int64_t row, int64_t apart,
+                int shift, float *y, int64_t y_stride) {
     alignas(64) float scales[R * N * kRow];
     __m512 total[R][N], owed[R][N];
     FewRows<R> rows;
     rows.row_bytes = weight.row_bytes;
     for (int r = 0; r < R; ++r) {
-        rows.start[r] = weight.codes + (row + r) * weight.row_stride;
+        rows.start[r] = weight.codes + (row + r * apart) * weight.row_stride;
         for (int i = 0; i < N; ++i) total[r][i] = owed[r][i] = _mm512_setzero_ps();
     }
     const int64_t whole = weight.row_bytes >= 64 ? (weight.row_bytes - 64) / Wide::kBytes + 1 : 0;
     for (int64_t first = 0; first < x.groups; first += kChunk) {
         const int64_t last = first + kChunk < x.groups ? first + kChunk : x.groups;
-        expand_chunk<true, N, R>(weight, wide.zero, wide.step, x, row, shift, first, last, scales, owed);
+        expand_chunk<true, N, R>(weight, wide.zero, wide.step, x, row, apart, shift, first, last, scales, owed);
         const int64_t from = first / Wide::kGroups, to = (last + Wide::kGroups - 1) / Wide::kGroups;
         const int64_t middle = whole < from ? from : whole < to ? whole : to;
         const char *in = static_cast<const char *>(x.x);
@@ -109,16 +109,17 @@ inline void few(const Prepared &weight, const Wide &wide, const Arranged &x, int
         spans<Wide, N, R, true>(wide, rows, in + from * kSpan, from, middle, scales, total);
         spans<Wide, N, R, false>(wide, rows, in + middle * kSpan, middle, to, scales + (middle - from) * Wide::kGroups, total);
     }
-    write_sums<N, R>(total, owed, x.n, y + row, y_stride);
+    write_sums<N, R>(total, owed, x.n, apart, y + row, y_stride);
 }
 
 template <class Wide, int N, int R>
 void rows_together(const Prepared &weight, const Arranged &x, int64_t first, int64_t last, float *y, int64_t y_stride) {
     const Wide wide(weight);
     const int shift = whole_shift(weight);
-    int64_t row = first;
-    for (; row + R <= last; row += R) few<Wide, N, R>(weight, wide, x, row, shift, y, y_stride);
-    for (; row < last; ++row) few<Wide, N, 1>(weight, wide, x, row, shift, y, y_stride);
+    in_streams<R>(
+        first, last,
+        [&](int64_t row, int64_t apart) { few<Wide, N, R>(weight, wide, x, row, apart, shift, y, y_stride); },
+        [&](int64_t row) { few<Wide, N, 1>(weight, wide, x, row, 0, shift, y, y_stride); });
 }
 
 template <class Wide>

@@ -81,6 +81,7 @@ inline void expand(const Prepared &weight, int64_t row, int64_t first, int64_t c
     int64_t i = 0;
     for (; i < count; i += 16) {
         const auto keep = static_cast<__mmask16>(low_bits(count - i));
+        ask_for_scales(weight, at + i);
         _mm512_storeu_ps(out + i, load_blocks(weight.scales, weight.scale_type, at + i, keep));
     }
     _mm512_storeu_ps(out + i, _mm512_setzero_ps());
@@ -109,7 +110,7 @@ inline void spans(const Wide<K> &given, const uint8_t *const (&start)[R], int64_
         for (int r = 0; r < R; ++r) {
             const uint8_t *at = start[r] + s * Wide<K>::kBytes;
             const int64_t left = row_bytes - s * Wide<K>::kBytes;
-            bring_near(start[0] + kBytesAhead + (s * R + r) * Wide<K>::kBytes);
+            bring_near(at);
             const __m512i codes = Whole ? _mm512_loadu_si512(at)
                                         : _mm512_maskz_loadu_epi8(low_bits(left < Wide<K>::kBytes ? left : Wide<K>::kBytes), at);
             __m512 sums[N];
@@ -122,13 +123,13 @@ inline void spans(const Wide<K> &given, const uint8_t *const (&start)[R], int64_
 }
 
 template <int K, int N, int R>
-inline void few(const Prepared &weight, const Wide<K> &wide, const Arranged &x, int64_t row, int shift, float *y,
-                int64_t y_stride) {
+inline void few(const Prepared &weight, const Wide<K> &wide, const Arranged &x, int64_t row, int64_t apart,
+                int shift, float *y, int64_t y_stride) {
     alignas(64) float scales[R * (kPieceOfScales + 16)];
     __m512 total[R][N];
     const uint8_t *start[R];
     for (int r = 0; r < R; ++r) {
-        start[r] = weight.codes + (row + r) * weight.row_stride;
+        start[r] = weight.codes + (row + r * apart) * weight.row_stride;
         for (int i = 0; i < N; ++i) total[r][i] = _mm512_setzero_ps();
     }
     const int64_t whole = weight.row_bytes >= 64 ? (weight.row_bytes - 64) / Wide<K>::kBytes + 1 : 0;
@@ -136,28 +137,27 @@ inline void few(const Prepared &weight, const Wide<K> &wide, const Arranged &x, 
         const int64_t count = weight.blocks - before < kPieceOfScales ? weight.blocks - before : kPieceOfScales;
         int64_t end = x.groups;
         if (before + count < weight.blocks) end = ((before + count) << shift) / 16;
-        for (int r = 0; r < R; ++r) expand(weight, row + r, before, count, scales + r * (kPieceOfScales + 16));
+        for (int r = 0; r < R; ++r) expand(weight, row + r * apart, before, count, scales + r * (kPieceOfScales + 16));
         const int64_t middle = whole < s ? s : whole < end ? whole : end;
         const char *in = static_cast<const char *>(x.x);
         spans<K, N, R, true>(wide, start, weight.row_bytes, in + s * N * 2 * Wide<K>::kSpan, s, middle, before, shift, scales, total);
         spans<K, N, R, false>(wide, start, weight.row_bytes, in + middle * N * 2 * Wide<K>::kSpan, middle, end, before, shift, scales, total);
         s = end;
     }
-    for (int i = 0; i < x.n; ++i) {
-        float *to = y + i * y_stride + row;
-        if constexpr (R == 4) _mm_storeu_ps(to, reduce_four(total[0][i], total[1][i], total[2][i], total[3][i]));
-        else for (int r = 0; r < R; ++r) to[r] = _mm512_reduce_add_ps(total[r][i]);
-        for (int r = 0; weight.offsets.data && r < R; ++r) to[r] += of_offsets(weight, x.sums + i * x.sums_stride, row + r);
-    }
+    write_sums<N, R>(total, x.n, apart, y + row, y_stride);
+    for (int i = 0; weight.offsets.data && i < x.n; ++i)
+        for (int64_t r = 0, at = row; r < R; ++r, at += apart)
+            y[i * y_stride + at] += of_offsets(weight, x.sums + i * x.sums_stride, at);
 }
 
 template <int K, int N, int R>
 void rows_together(const Prepared &weight, const Arranged &x, int64_t first, int64_t last, float *y, int64_t y_stride) {
     const Wide<K> wide(weight);
     const int shift = lane_shift(weight);
-    int64_t row = first;
-    for (; row + R <= last; row += R) few<K, N, R>(weight, wide, x, row, shift, y, y_stride);
-    for (; row < last; ++row) few<K, N, 1>(weight, wide, x, row, shift, y, y_stride);
+    in_streams<R>(
+        first, last,
+        [&](int64_t row, int64_t apart) { few<K, N, R>(weight, wide, x, row, apart, shift, y, y_stride); },
+        [&](int64_t row) { few<K, N, 1>(weight, wide, x, row, 0, shift, y, y_stride); });
 }
 
 int64_t span_of(const Prepared &weight) { return 16 * lane_of(weight.bits); }

@@ -11,7 +11,7 @@
 namespace kbit {
 namespace {
 
-constexpr int64_t kTaskBytes = 1 << 16;     // of codes: long enough to stream, short enough to share evenly
+constexpr int64_t kTaskBytes = 1 << 18;     // of codes: long streams, and short enough to share evenly
 constexpr int64_t kTaskWeights = 1 << 15;   // worth handing to another thread
 
 bool takes(const RowKernel &kernel, const Prepared &weight, Numerics numerics, int n) {

@@ -142,6 +142,19 @@ inline __m512 load_blocks(const BlockValues &which, ScaleType type, int64_t at, 
     return _mm512_mul_ps(values, _mm512_mask_blend_ps(upper, second, next));
 }
 
+// Asks for what comes four lines later in the same row: the processor has brought it near, not into the first level.
+inline void bring_near(const uint8_t *codes) { _mm_prefetch(reinterpret_cast<const char *>(codes) + 256, _MM_HINT_T0); }
+
+inline int64_t scale_bytes(ScaleType type) { return type == ScaleType::fp32 ? 4 : type == ScaleType::q8 ? 1 : 2; }
+
+// Asks for the scales that rows two further on will need at number `at`: they are read at the start of a row, all else
+// waiting for them, and a line of them every few rows is no stream that the processor would foresee.
+inline void ask_for_scales(const Prepared &weight, int64_t at) {
+    const int64_t later = (at + 2 * weight.scales_a_row) * scale_bytes(weight.scale_type);
+    _mm_prefetch(static_cast<const char *>(weight.scales.data) + later, _MM_HINT_T0);
+    if (weight.offsets.data) _mm_prefetch(static_cast<const char *>(weight.offsets.data) + later, _MM_HINT_T0);
+}
+
 // Scales (or offsets) of blocks as float32 times `factor`, zero beyond `count` up to a multiple of 16.
 inline void expand_blocks(const Prepared &weight, const BlockValues &which, int64_t row, int64_t first,
                           int64_t count, float factor, float *out) {
@@ -162,12 +175,6 @@ inline float dot_blocks(const float *a, const float *b, int64_t count) {
     for (int64_t i = 0; i < count; i += 16) sum = _mm512_fmadd_ps(_mm512_loadu_ps(a + i), _mm512_loadu_ps(b + i), sum);
     return _mm512_reduce_add_ps(sum);
 }
-
-// How far ahead of what is read memory is asked. Rows that go together are short streams, and the processor's own
-// prefetch begins anew with each; asked in the order of memory, it follows.
-constexpr int64_t kBytesAhead = 4096;
-
-inline void bring_near(const uint8_t *codes) { _mm_prefetch(reinterpret_cast<const char *>(codes), _MM_HINT_T0); }
 
 inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 

@@ -157,10 +157,10 @@ void rows_with(const Prepared &weight, const Arranged &x, int64_t first, int64_t
     if constexpr (Group::kWhole) {
         const int shift = whole_shift(weight);
         if (shift >= 0) {
-            int64_t row = first;
-            for (; row + R <= last; row += R) whole_rows<Group, N, R>(weight, group, x, row, shift, y, y_stride);
-            for (; row < last; ++row) whole_rows<Group, N, 1>(weight, group, x, row, shift, y, y_stride);
-            return;
+            return in_streams<R>(
+                first, last,
+                [&](int64_t row, int64_t apart) { whole_rows<Group, N, R>(weight, group, x, row, apart, shift, y, y_stride); },
+                [&](int64_t row) { whole_rows<Group, N, 1>(weight, group, x, row, 0, shift, y, y_stride); });
         }
     }
     for (int64_t row = first; row < last; ++row) few_rows<Group, N, 1>(weight, group, x, row, y, y_stride);

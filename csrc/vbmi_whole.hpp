@@ -1,5 +1,8 @@
 // Rows of a weight whose blocks are whole groups: the usual case, and the one that must be fast.
 //
+// Rows that go together lie `apart` rows from each other, so that each of them and the rows after it are one long
+// stream: the processor fetches few long streams ahead at the speed of memory, and short ones at half of it.
+//
 // First the scales of up to 64 groups of each row are read, widened and multiplied by what they are multiplied with,
 // sixteen in a register; what integers owe for their zero (and blocks for their offset) is one more multiply-add of
 // that register with the blocks' sums. A group then costs its unpacking, its products and one multiply-add with its
@@ -55,13 +58,10 @@ inline void chunk_of_groups(const Group &given, const FewRows<R> &rows, const ch
     const Group group = given;  // in registers
     const uint8_t *start[R];
     for (int r = 0; r < R; ++r) start[r] = rows.start[r] + first * 8 * K;
-    const uint8_t *next = rows.start[0] + first * R * 8 * K + kBytesAhead;
     for (int64_t g = first; g < last; ++g, in += N * Group::kGroupBytes, ++scales) {
         for (int r = 0; r < R; ++r) {
             const auto values = group.values(Safe ? load_whole<K>(start[r])
                                                   : load_group<K>(start[r], rows.start[r] + rows.row_bytes));
-            bring_near(next);
-            next += 8 * K;
             start[r] += 8 * K;
             for (int i = 0; i < N; ++i) {
                 const __m512 sum = group.multiply(values, in + i * Group::kGroupBytes, _mm512_setzero_ps());
@@ -77,7 +77,8 @@ inline void chunk_of_groups(const Group &given, const FewRows<R> &rows, const ch
 // owe, `zero` units of their scale and their offset for each activation, is added to `owed`.
 template <bool ScaledAlone, int N, int R>
 inline void expand_chunk(const Prepared &weight, float given_zero, float given_step, const Arranged &x, int64_t row,
-                         int shift, int64_t first, int64_t last, float *scales, __m512 (&owed)[R][N]) {
+                         int64_t apart, int shift, int64_t first, int64_t last, float *scales,
+                         __m512 (&owed)[R][N]) {
     const int64_t inside = (int64_t{1} << shift) - 1;
     const __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
     const __m512i block_of_lane = _mm512_srli_epi32(lanes, static_cast<unsigned>(shift < 31 ? shift : 31));
@@ -88,7 +89,8 @@ inline void expand_chunk(const Prepared &weight, float given_zero, float given_s
         const auto keep = static_cast<__mmask16>(low_bits(((end - 1) >> shift) - block + 1));
         const auto there = static_cast<__mmask16>(low_bits(end - g));
         for (int r = 0; r < R; ++r) {
-            const int64_t at = (row + r) * weight.scales_a_row + block;
+            const int64_t at = (row + r * apart) * weight.scales_a_row + block;
+            ask_for_scales(weight, at);
             const __m512 read = load_blocks(weight.scales, weight.scale_type, at, keep);
             if (owes && (g & inside) == 0) {  // where a block begins: it owes once
                 __m512 each = _mm512_mul_ps(read, zero);
@@ -113,42 +115,61 @@ inline void expand_chunk(const Prepared &weight, float given_zero, float given_s
     }
 }
 
-// The sums of R rows with each row of activations, to y[i * y_stride + row + r].
+// The sums of R rows with each row of activations, to y[i * y_stride + r * apart].
 template <int N, int R>
-inline void write_sums(__m512 (&total)[R][N], __m512 (&owed)[R][N], int n, float *y, int64_t y_stride) {
+inline void write_sums(const __m512 (&total)[R][N], int n, int64_t apart, float *y, int64_t y_stride) {
     for (int i = 0; i < N && i < n; ++i) {
-        for (int r = 0; r < R; ++r) total[r][i] = _mm512_add_ps(total[r][i], owed[r][i]);
+        float *to = y + i * y_stride;
         if constexpr (R == 4) {
-            _mm_storeu_ps(y + i * y_stride, reduce_four(total[0][i], total[1][i], total[2][i], total[3][i]));
+            alignas(16) float four[4];
+            _mm_store_ps(four, reduce_four(total[0][i], total[1][i], total[2][i], total[3][i]));
+            for (int r = 0; r < R; ++r) to[r * apart] = four[r];
         } else {
-            for (int r = 0; r < R; ++r) y[i * y_stride + r] = _mm512_reduce_add_ps(total[r][i]);
+            for (int r = 0; r < R; ++r) to[r * apart] = _mm512_reduce_add_ps(total[r][i]);
         }
     }
 }
 
-// y[i * y_stride + row + r] for R rows of the weight and up to N of the activations.
-template <class Group, int N, int R>
-inline void whole_rows(const Prepared &weight, const Group &group, const Arranged &x, int64_t row, int shift, float *y,
+template <int N, int R>
+inline void write_sums(__m512 (&total)[R][N], const __m512 (&owed)[R][N], int n, int64_t apart, float *y,
                        int64_t y_stride) {
+    for (int i = 0; i < N; ++i)
+        for (int r = 0; r < R; ++r) total[r][i] = _mm512_add_ps(total[r][i], owed[r][i]);
+    write_sums<N, R>(total, n, apart, y, y_stride);
+}
+
+// each(row, apart) for all rows from `first` to `last`, R at a time; each_alone(row) for those left over.
+template <int R, class Each, class Alone>
+inline void in_streams(int64_t first, int64_t last, const Each &each, const Alone &alone) {
+    const int64_t apart = (last - first) / R;
+    for (int64_t i = 0; i < apart; ++i) each(first + i, apart);
+    for (int64_t row = first + R * apart; row < last; ++row) alone(row);
+}
+
+// y[i * y_stride + row + r * apart] for R rows of the weight and up to N of the activations.
+template <class Group, int N, int R>
+inline void whole_rows(const Prepared &weight, const Group &group, const Arranged &x, int64_t row, int64_t apart,
+                       int shift, float *y, int64_t y_stride) {
     alignas(64) float scales[(Group::kScaledAlone ? R * N : R) * kRow];
     __m512 total[R][N], owed[R][N];
     FewRows<R> rows;
     rows.row_bytes = weight.row_bytes;
     for (int r = 0; r < R; ++r) {
-        rows.start[r] = weight.codes + (row + r) * weight.row_stride;
+        rows.start[r] = weight.codes + (row + r * apart) * weight.row_stride;
         for (int i = 0; i < N; ++i) total[r][i] = owed[r][i] = _mm512_setzero_ps();
     }
     const int64_t groups = x.groups, safe = safe_groups<Group::kBits>(weight, groups);
     for (int64_t first = 0; first < groups; first += kChunk) {
         const int64_t last = first + kChunk < groups ? first + kChunk : groups;
-        expand_chunk<Group::kScaledAlone, N, R>(weight, group.zero, group.step, x, row, shift, first, last, scales, owed);
+        expand_chunk<Group::kScaledAlone, N, R>(weight, group.zero, group.step, x, row, apart, shift, first, last, scales,
+                                                owed);
         const int64_t middle = safe < first ? first : safe < last ? safe : last;
         const char *in = static_cast<const char *>(x.x) + first * N * Group::kGroupBytes;
         chunk_of_groups<Group, N, R, true>(group, rows, in, first, middle, scales, total);
         chunk_of_groups<Group, N, R, false>(group, rows, in + (middle - first) * N * Group::kGroupBytes, middle, last,
                                             scales + (middle - first), total);
     }
-    write_sums<N, R>(total, owed, x.n, y + row, y_stride);
+    write_sums<N, R>(total, owed, x.n, apart, y + row, y_stride);
 }
 
 }  // namespace
