@@ -3,8 +3,8 @@
 Run: python benchmarks/products.py [--threads N] [--inputs N] [--numerics bf16|f32|a8] [--family int|nf]
      [--gib G] [--seconds S] [--contestants NAME...]
 In cache: one matrix 4096 wide whose codes take 1.25 MiB. Beyond it: distinct 4096 x 4096 matrices of together
---gib GiB, each read once in a round. Every round runs all contestants in turn; medians of rounds are printed, with their spread.
-A contestant is a function here: it makes the calls that multiply each matrix, or None where it cannot run.
+--gib GiB, each read once in a round. Every round runs all contestants in turn; medians of rounds are printed,
+with their spread. A contestant is a function here: it makes the calls that multiply each matrix, or None where it cannot run.
 """
 
 import argparse

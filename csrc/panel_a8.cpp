@@ -23,12 +23,18 @@ constexpr int64_t kMostRows = 256;
 constexpr int64_t kChunk = 1024;             // columns unpacked before they are transposed
 constexpr int64_t kChunkRow = kChunk + 64;   // not a power of two
 
+// How much integers are lowered by to be signed bytes; their blocks' offsets take it up. The last entry of symmetric ones
+// repeats the one before, and its code does not occur.
+int above(const Prepared &weight) {
+    if (!weight.affine) return 0;
+    const float last = weight.table[(1 << weight.bits) - 1] / weight.step;
+    return last > 127 ? static_cast<int>(last) - 127 : 0;
+}
+
 bool serves(const Prepared &weight) {
     if (weight.cols <= 0 || !weight.even) return false;
     if (!weight.affine) return true;
-    // As signed bytes.
-    const float last = weight.zero + static_cast<float>((1 << weight.bits) - 1);
-    return weight.zero >= -128 && last <= 127;
+    return weight.zero - static_cast<float>(above(weight)) >= -128;
 }
 
 int64_t widest(int64_t cols) {
@@ -74,7 +80,7 @@ ByteTable<8> signed_table(const Prepared &weight) {
     uint8_t bytes[256];
     for (int code = 0; code < 256; ++code) {
         const int known = code & ((1 << weight.bits) - 1);
-        const int value = weight.affine ? known + static_cast<int>(weight.zero) : weight.rounded[known] - 128;
+        const int value = weight.affine ? known + static_cast<int>(weight.zero) - above(weight) : weight.rounded[known] - 128;
         bytes[code] = static_cast<uint8_t>(static_cast<int8_t>(value));
     }
     ByteTable<8> table;
@@ -96,7 +102,7 @@ void decode_panel(const Ops &ops, const Prepared &w, int64_t first, int64_t coun
     const int64_t width = round_up(w.cols, 64), parts = part_count(w.cols, part);
     const int64_t lanes = round_up(count, kWide), each = lanes * parts;
     const ByteTable<8> table = signed_table(w);
-    const float step = w.affine ? w.step : w.rounded_step;
+    const float step = w.affine ? w.step : w.rounded_step, lowered = static_cast<float>(above(w));
     std::memset(room.scales, 0, static_cast<size_t>(2 * each) * 4);  // and offsets
     for (int64_t sixteen = 0; sixteen < lanes; sixteen += kLanes) {
         int8_t *to = room.weights + sixteen / kWide * kWide * width + sixteen % kWide * 4;
@@ -120,6 +126,8 @@ void decode_panel(const Ops &ops, const Prepared &w, int64_t first, int64_t coun
         for (int64_t i = 0; i < kLanes && sixteen + i < count; ++i) {
             spread_blocks(w, w.scales, first + sixteen + i, part, step, room, room.scales + at + i);
             if (w.offsets.data) spread_blocks(w, w.offsets, first + sixteen + i, part, 1.0f, room, room.offsets + at + i);
+            for (int64_t p = 0; lowered > 0 && p < parts; ++p)
+                room.offsets[at + i + p * kWide] += lowered * room.scales[at + i + p * kWide];
         }
         // A byte of 128 is -128 as a signed one; as an unsigned one it makes 128 times the sum.
         const __m512i eighths = _mm512_set1_epi8(static_cast<char>(0x80));

@@ -171,6 +171,13 @@ def test_eight_bit_product_of_many_rows_is_that_of_few(
         assert ((halves.float() - exact).abs() <= 2.0**-8 * exact.abs() + 4e-6 * sums).all()
 
 
+@pytest.mark.skipif("avx512" not in _core.paths(), reason="panels of 8-bit products want AVX-512 VNNI")
+@pytest.mark.parametrize("text", ["int4:b64", "int8:b64", "uint8:b64", "nf8:b64"])
+def test_every_width_has_panels_of_eight_bit_products(text: str) -> None:
+    """Integers of eight bits are signed bytes, or are lowered to be."""
+    assert core.prepared(make(text, 64, 128)).long_a8
+
+
 @pytest.mark.parametrize("path", _core.paths())
 def test_eight_bit_products_near_the_exact_one(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Against float64: half a unit of each activation and weight is the most that is lost."""
