@@ -4,7 +4,8 @@ Run: python benchmarks/products.py [--threads N] [--inputs N] [--numerics bf16|f
      [--gib G] [--seconds S] [--contestants NAME...]
 In cache: one matrix 4096 wide whose codes take 1.25 MiB. Beyond it: distinct 4096 x 4096 matrices of together
 --gib GiB, each read once in a round. Every round runs all contestants in turn; medians of rounds are printed,
-with their spread. A contestant is a function here: it makes the calls that multiply each matrix, or None where it cannot run.
+with their spread. A contestant is a function here: it makes the calls that multiply each
+matrix, or None where it cannot run.
 """
 
 import argparse

@@ -4,12 +4,13 @@
 #
 # Run: benchmarks/sanitize.sh [PYTHON]
 set -euo pipefail
+python=$(command -v "${1:-python}")
+[[ $python = /* ]] || python=$PWD/$python
 cd "$(dirname "$0")/.."
-python=${1:-python}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-cmake -S . -B "$work/build" -DKBIT_SANITIZE=ON -DCMAKE_BUILD_TYPE=Release -DPython_EXECUTABLE="$(command -v "$python")" >/dev/null
+cmake -S . -B "$work/build" -DKBIT_SANITIZE=ON -DCMAKE_BUILD_TYPE=Release -DPython_EXECUTABLE="$python" >/dev/null
 cmake --build "$work/build" --parallel 2 --target _core
 
 # The package as it is, with the other core in place of its own.

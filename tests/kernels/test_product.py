@@ -1,5 +1,8 @@
 """The reference product against a dense product with independently decoded weights."""
 
+import os
+import select
+import signal
 import warnings
 
 import numpy as np
@@ -99,7 +102,7 @@ def test_only_a_slice_is_ever_dense(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(reference, "decode", watched)
     x = torch.randn(17, 128, generator=generator)
-    reference.reference_product(x, packed, None)
+    reference.reference_product(x, packed)
     reference.reference_input_gradient(torch.ones(17, 64), packed)
     assert len(seen) == 16
     assert max(seen) <= 1024
@@ -181,3 +184,30 @@ def test_a_format_without_a_fast_kernel_says_so_once() -> None:
         warnings.simplefilter("error")
         product(torch.zeros(1, 91), again)
         product(torch.zeros(1, 64), make("nf4:flat64", cols=64)[0])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a system without fork")
+def test_a_forked_child_multiplies_as_its_parent() -> None:
+    """The parent's threads are gone in it, and their locks may be held for ever."""
+    packed = encode(torch.randn(512, 1024), parse_format("nf4:b64"))
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        inputs = [torch.randn(n, 1024) for n in (1, 16)]
+        wanted = [product(x, packed) for x in inputs]  # the parent's threads have worked
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            same = all(torch.equal(product(x, packed), y) for x, y in zip(inputs, wanted, strict=True))
+            os.write(writing, b"1" if same else b"0")
+            os._exit(0)
+        os.close(writing)
+        answered, _, _ = select.select([reading], [], [], 30)
+        if not answered:
+            os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        assert answered, "the child hangs"
+        assert os.read(reading, 1) == b"1"
+        os.close(reading)
+    finally:
+        torch.set_num_threads(before)
