@@ -102,7 +102,7 @@ def test_only_a_slice_is_ever_dense(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(reference, "decode", watched)
     x = torch.randn(17, 128, generator=generator)
-    reference.reference_product(x, packed)
+    reference.reference_product(x, packed, None)
     reference.reference_input_gradient(torch.ones(17, 64), packed)
     assert len(seen) == 16
     assert max(seen) <= 1024
