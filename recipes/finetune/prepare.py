@@ -105,7 +105,8 @@ def dialogue(source: Path, language: str) -> dict[str, list[Row]]:
     for name in ("dev", "test"):
         found = []
         for line in (source / "dialogue" / f"{language}_{name}_human.txt").read_text().splitlines():
-            turns = [turn.strip() for turn in line.split("__eou__") if turn.strip()]
+            # Behind a tab stand the acts and emotions of the turns, as numbers.
+            turns = [turn.strip() for turn in line.split("\t")[0].split("__eou__") if turn.strip()]
             turns = turns[: len(turns) // 2 * 2]
             while len(turns) > 2 and sum(len(turn.encode()) + 12 for turn in turns) > DIALOGUE_BYTES:
                 turns = turns[:-2]

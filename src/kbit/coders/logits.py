@@ -16,6 +16,9 @@ from torch import Tensor
 HEAD_LOGITS = 1 << 24
 PIECE_LOGITS = 1 << 20
 PROBE_TOKENS = 16
+TRAINED_ROWS = 64
+"""In training a head's rows are filled up to a multiple of so many. Every step has another number of answer
+tokens, and PyTorch's products keep kernels and buffers for each number: gigabytes in some hundred steps."""
 
 
 class LogitReader:
@@ -50,7 +53,10 @@ class LogitReader:
         body, head = self._parts
         hidden = body(ids, attention_mask=mask, use_cache=False)[0][wanted]
         for rows in torch.split(hidden, max(1, HEAD_LOGITS // self.vocabulary)):
-            yield from self._small(head(rows))
+            count = len(rows)
+            if torch.is_grad_enabled():
+                rows = torch.nn.functional.pad(rows, (0, 0, 0, -count % TRAINED_ROWS))
+            yield from self._small(head(rows)[:count])
 
     def _small(self, logits: Tensor) -> Iterator[Tensor]:
         for piece in torch.split(logits, max(1, PIECE_LOGITS // self.vocabulary)):

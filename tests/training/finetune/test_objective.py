@@ -91,3 +91,26 @@ def test_exact_is_the_likeliest_token_each_time(model, examples):
     )  # fmt: skip
     found = AnswerLoss(model, by_label=False, autocast=False)(make_batch([exact, examples[0]], None))
     assert found.exact.tolist() == [True, False]
+
+
+def test_the_head_sees_few_shapes_in_training_and_gradients_are_the_same(model, examples):
+    shapes = []
+    head = model.get_output_embeddings()
+    hook = head.register_forward_pre_hook(lambda _, given: shapes.append(len(given[0])))
+    loss = AnswerLoss(model, by_label=False, autocast=False)
+    shapes.clear()
+    try:
+        for count in (1, 2, 3):  # 2, 3 and 7 answer tokens
+            model.zero_grad()
+            loss(make_batch(examples[:count], None)).total.backward()
+    finally:
+        hook.remove()
+    assert shapes == [64, 64, 64]
+    found = model.get_input_embeddings().weight.grad.clone()
+    model.zero_grad()
+    for example in examples:
+        ids = torch.tensor(example.tokens)[None]
+        nats = torch.nn.functional.cross_entropy(model(ids).logits[0, :-1], ids[0, 1:], reduction="none")
+        nats[torch.tensor(example.answer[1:])].sum().backward()
+    assert torch.allclose(found, model.get_input_embeddings().weight.grad, rtol=1e-3, atol=1e-4)
+    model.zero_grad()
