@@ -276,3 +276,24 @@ def test_outputs_that_cannot_be(capsys, folder, text, tmp_path, arguments, told)
     assert run(["measure", str(folder), "--text", str(text), *(a.format(tmp_path) for a in arguments)]) == 2
     assert told in capsys.readouterr().err
     assert text.exists()
+
+
+def test_documents_of_the_calibration_are_refused_or_named(capsys, folder, tmp_path):
+    from kbit.corpus import read_documents
+    from kbit.quantize import calibration_for, quantize_model
+
+    documents = [{"name": f"d{i}", "text": f"then the hen {i} is in the tin there. " * 12} for i in range(4)]
+    file = tmp_path / "text.jsonl"
+    file.write_text("".join(json.dumps(d) + "\n" for d in documents))
+    read = tmp_path / "read.jsonl"
+    read.write_text("".join(json.dumps(d | {"name": "another"}) + "\n" for d in documents[:2]))
+    text = calibration_for(str(folder), list(read_documents([read])), tokens=300, context=32)
+    quantize_model(folder, tmp_path / "out", format="uint4:b16", method="gptq", calibration=text)
+    arguments = ["measure", str(tmp_path / "out"), "--text", str(file), "--baselines", "kt-0"]
+    assert run(arguments) == 2
+    assert "2 of 4 documents were read" in capsys.readouterr().err
+    found = measure(capsys, *arguments[1:], "--allow-calibration-text")
+    assert found["calibrated_on"] == ["d0", "d1"]
+    read.write_text("".join(json.dumps(d) + "\n" for d in documents[2:]))
+    arguments[3] = str(read)
+    assert measure(capsys, *arguments[1:])["calibrated_on"] == []

@@ -44,6 +44,9 @@ def measure(
     trained_on: Annotated[
         Paths | None, Parameter(help="Text the model was trained on: how much of it does it know by heart?")
     ] = None,
+    allow_calibration_text: Annotated[
+        bool, Parameter(negative=(), help="Go on with documents the model was calibrated on, and name them.")
+    ] = False,
     by: Annotated[
         bool, Parameter(negative=(), help="Also by document, script, place and frequency of the token.")
     ] = False,
@@ -103,6 +106,7 @@ def measure(
 
     with ExitStack() as stack:
         folder = model if weight_format is None else quantised(stack, model, weight_format)
+        seen_in_calibration = _seen_in_calibration(folder, documents, allowed=allow_calibration_text)
         loaded, tokenizer = load_both(folder, dtype, numerics)
         coder = coder_of(
             loaded,
@@ -160,12 +164,24 @@ def measure(
             "memorisation": None if by_heart is None else _memorisation(by_heart),
             "model": model,
             "format": weight_format,
+            "calibrated_on": seen_in_calibration,
             "seed": seed,
             "headline": _headline(HEADLINE, measured, baseline_documents is not None),
         }
     for warning in measured.warnings:
         talk(f"warning: {warning}")
+    if seen_in_calibration:
+        talk(f"warning: the model was calibrated on {len(seen_in_calibration)} of these documents")
     return emit(data, json=json, text=lambda console: _draw(console, data))
+
+
+def _seen_in_calibration(folder: str, documents: "list[Document]", *, allowed: bool) -> list[str]:
+    """Documents that the model was calibrated on; refused unless they are allowed."""
+    from kbit.models.locate import locate
+    from kbit.quantize.calibration.seen import calibration_documents, check_unseen
+
+    hashes = calibration_documents(locate(folder))
+    return check_unseen(hashes, documents, allowed=allowed, option="--allow-calibration-text")
 
 
 def _name(model: str, weight_format: str | None) -> str:

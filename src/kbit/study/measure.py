@@ -52,6 +52,8 @@ class Measurer:
         if self._shelf is None:
             raise StudyError("a Measurer works within `with Measurer() as measure:`.")
         shelf, source = self._shelf, task.source
+        if task.generating is None:
+            _check_unseen(task, source)
         model, tokenizer = shelf.model(source), shelf.tokenizer(source)
         if task.generating is not None:
             return _timed(lambda: measure_generated(task, model, tokenizer, self._scorer))
@@ -76,6 +78,17 @@ class Measurer:
             self._coder = None  # the old one goes before the new one is fitted
             self._coder = source, baseline(source.name, source.text.documents if source.text else None)
         return self._coder[1]
+
+
+def _check_unseen(task: Task, source: ModelSource) -> None:
+    """Refuse text that a folder was calibrated on: its figures would flatter it."""
+    from kbit.models.locate import locate
+    from kbit.quantize.calibration.seen import calibration_documents, check_unseen
+
+    option = "`kbit measure --allow-calibration-text`, one model at a time"
+    check_unseen(
+        calibration_documents(locate(source.path)), task.text.documents, allowed=False, option=option
+    )
 
 
 def scorer_of(source: ModelSource) -> Coder:

@@ -25,9 +25,13 @@ DEFAULT_FORMATS = (
     "tcq4:b64:q8",
     "tcq5:b64:q8",
     "tcq6:b64:q8",
-    "tcq8:b64:q8",
+    "int8:b32:q8",
+    "int8:b16:q8",
 )
-"""What a layer may get unless formats are named: near the least error at their bits, told by benchmarks."""
+"""What a layer may get unless formats are named: near the least error at their bits, told by benchmarks.
+
+At 8 bits small blocks of plain integers leave less error than a trellis with large ones: .000022 against
+.000032 on a Gaussian, for an eighth of a bit more."""
 
 
 def plan_mixed(
