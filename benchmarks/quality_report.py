@@ -104,7 +104,8 @@ def draw(rows: Sequence[Row], out: Path) -> None:
     scale = alt.Scale(type="log")
     base = alt.Chart().encode(x=x, color=alt.Color("peer:N", title=None, sort=["kbit"]))
     points = base.mark_point(filled=True, size=34).encode(
-        y=alt.Y("kl:Q", title="KL to the 16-bit model, bits a token", scale=scale), shape="peer:N"
+        y=alt.Y("kl:Q", title="KL to the 16-bit model, bits a token", scale=scale),
+        shape=alt.Shape("peer:N", title=None, sort=["kbit"]),
     )
     bars = base.mark_rule(opacity=0.5).encode(y=alt.Y("low:Q", scale=scale), y2="high:Q")
     chart = (

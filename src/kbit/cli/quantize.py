@@ -31,7 +31,7 @@ def quantize(
     ] = None,
     formats: Annotated[
         list[str] | None,
-        Parameter(consume_multiple=True, help="What a mix may use [tcq2 to tcq6, int8]."),
+        Parameter(consume_multiple=True, help="What a mix may use [tcq2 to tcq7, int8]."),
     ] = None,
     plan: Annotated[
         Path | None, Parameter(help="In place of --format: a plan.json, or a folder that has one.")

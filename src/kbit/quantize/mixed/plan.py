@@ -25,6 +25,7 @@ DEFAULT_FORMATS = (
     "tcq4:b64:q8",
     "tcq5:b64:q8",
     "tcq6:b64:q8",
+    "tcq7:b64:q8",
     "int8:b32:q8",
     "int8:b16:q8",
 )
