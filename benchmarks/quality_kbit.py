@@ -28,7 +28,25 @@ from kbit.quantize.rotation import record_transform
 
 FREE_METHOD, ROTATED_METHOD, CALIBRATED_METHOD = "scale-search", "rotate-search", "descent"
 # Just below the rates of llama.cpp's types, and between.
-FREE_TARGETS = (2.2, 2.63, 2.94, 3.0, 3.44, 3.8, 3.87, 4.13, 4.25, 4.5, 4.71, 4.75, 5.5, 6.56, 8.5)
+FREE_TARGETS = (
+    2.2,
+    2.63,
+    2.94,
+    3.0,
+    3.44,
+    3.8,
+    3.87,
+    4.06,
+    4.13,
+    4.25,
+    4.5,
+    4.71,
+    4.75,
+    5.5,
+    6.56,
+    8.05,
+    8.5,
+)
 CALIBRATED_TARGETS = (2.2, 2.32, 2.57, 3.07, 3.44, 4.13, 4.25, 4.5, 4.75, 5.5, 6.56, 8.5)
 SCALARS = ("nf3:b64:q8", "nf4:b64:q8", "lloyd3:b64:q8", "lloyd4:b64:q8")
 PLAIN_GPTQ = ("uint2:b64", "uint3:b64", "uint3:b128", "uint4:b64", "uint4:b128", "uint8:b128")

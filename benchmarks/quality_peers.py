@@ -133,7 +133,9 @@ def _quanto(weight: Tensor, kind: str, optimizer: str) -> tuple[Tensor, int]:
     kept = holder[0].weight
     data = kept._data
     inner = getattr(data, "_data", data)
-    return kept.dequantize().float(), _size(inner, kept._scale, getattr(kept, "_shift", None))
+    # A type packed for one product keeps scale and shift in one tensor.
+    others = (getattr(kept, name, None) for name in ("_scale", "_shift", "_scale_shift"))
+    return kept.dequantize().float(), _size(inner, *others)
 
 
 def _torchao(weight: Tensor, name: str) -> tuple[Tensor, int]:

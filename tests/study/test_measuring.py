@@ -167,3 +167,21 @@ def test_kill_the_command_while_it_measures(family: Path, tmp_path: Path) -> Non
     assert sorted((str(r["identity"]), str(r["metric"])) for r in rows) == sorted(planned.keys)
     assert {r["status"] for r in rows} == {"ok"}
     shutil.rmtree(temporary)
+
+
+def test_text_of_the_calibration_is_refused(tmp_path):
+    import json
+    from types import SimpleNamespace
+
+    from kbit.corpus import Document
+    from kbit.errors import UsageError
+    from kbit.quantize.calibration.text import document_hash
+    from kbit.study.measure import _check_unseen
+
+    seen, new = Document(name="a", text="read before"), Document(name="b", text="never read")
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "calibration.json").write_text(json.dumps({"documents": [document_hash(seen)]}))
+    source = SimpleNamespace(path=str(tmp_path))
+    _check_unseen(SimpleNamespace(text=SimpleNamespace(documents=[new])), source)
+    with pytest.raises(UsageError, match="1 of 2 documents were read"):
+        _check_unseen(SimpleNamespace(text=SimpleNamespace(documents=[seen, new])), source)
