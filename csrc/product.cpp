@@ -20,20 +20,22 @@ bool takes(const RowKernel &kernel, const Prepared &weight, Numerics numerics, i
     return same && n >= kernel.least_inputs && kernel.serves(weight);
 }
 
-int64_t rows_a_task(const Prepared &weight, const RowKernel &kernel, int threads) {
-    const int64_t step = kernel.rows_at_once;
-    const int64_t fit = kTaskBytes / std::max<int64_t>(1, weight.row_bytes);
-    const int64_t least = kTaskWeights / std::max<int64_t>(1, weight.cols);
-    const int64_t fair = weight.rows / (2 * std::max(1, threads));
-    const int64_t rows = std::max(std::min(fit, fair), least);
-    return std::max<int64_t>(1, (rows + step - 1) / step) * step;
-}
-
 struct Free {
     void operator()(void *memory) const { std::free(memory); }
 };
 
 }  // namespace
+
+int64_t rows_a_task(int64_t rows, int64_t row_bytes, int64_t cols, int64_t step, int threads) {
+    const int64_t fit = kTaskBytes / std::max<int64_t>(1, row_bytes);
+    const int64_t least = kTaskWeights / std::max<int64_t>(1, cols);
+    const int64_t each = std::max(1, threads), fair = rows / (2 * each);
+    const int64_t most = std::max<int64_t>({std::min(fit, fair), least, 1});
+    // As many for each thread: nobody waits for the last one.
+    const int64_t tasks = ((rows + most - 1) / most + each - 1) / each * each;
+    const int64_t wanted = std::max((rows + tasks - 1) / tasks, least);
+    return std::max<int64_t>(1, (wanted + step - 1) / step) * step;
+}
 
 const RowKernel &kernel_for(const Prepared &weight, Numerics numerics, int n, const std::string &path) {
     for (const RowKernel *kernel : choose_path(path).kernels)
@@ -62,7 +64,7 @@ void multiply(const Prepared &weight, const RowKernel &kernel, const Activations
         for (int i = 0; i < x.n; ++i) std::fill(y + i * y_stride, y + i * y_stride + weight.rows, 0.0f);
         return;
     }
-    const int64_t step = rows_a_task(weight, kernel, threads);
+    const int64_t step = rows_a_task(weight.rows, weight.row_bytes, weight.cols, kernel.rows_at_once, threads);
     const auto tasks = static_cast<size_t>((weight.rows + step - 1) / step);
     for (int done = 0; done < x.n; done += kMostInputs) {
         Activations part = x;

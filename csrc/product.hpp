@@ -23,6 +23,9 @@ const RowKernel &kernel_for(const Prepared &weight, Numerics numerics, int n, co
 void multiply(const Prepared &weight, const RowKernel &kernel, const Activations &x, float *y, int64_t y_stride,
               int threads);
 
+// How many rows of a weight a thread takes at once, a multiple of `step`: long streams, shared evenly.
+int64_t rows_a_task(int64_t rows, int64_t row_bytes, int64_t cols, int64_t step, int threads);
+
 // 64-byte aligned memory of the calling thread, at least `bytes`, valid until its next call.
 void *scratch(size_t bytes);
 
