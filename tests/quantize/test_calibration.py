@@ -69,9 +69,17 @@ def test_every_linear_layer_in_the_blocks_is_calibrated(folders, name, tmp_path)
     outside = {n for n in records if n not in inside}
     assert outside == ({"model.decoder.project_in", "model.decoder.project_out"} if name == "opt" else set())
     assert {records[n].method.name for n in outside} <= {"nearest"}
-    for note in report.notes.values():
-        assert note.tokens == 15 * 40 + 7
+    every = 15 * 40 + 7
+    for layer, note in report.notes.items():
+        # The experts of a layer share its tokens out, each token to two of them.
+        assert 0 < note.tokens < every if ".experts." in layer else note.tokens == every
         assert note.error < note.nearest_error
+    shares: dict[str, int] = {}
+    for layer, note in report.notes.items():
+        if layer.endswith(".down_proj") and ".experts." in layer:
+            block = layer.partition(".experts.")[0]
+            shares[block] = shares.get(block, 0) + note.tokens
+    assert set(shares.values()) <= {2 * every}
     # What is on disk is what was chosen: the model computes, and its folder names the text.
     load(report.out)(torch.arange(5)[None])
     method = next(iter(records.values())).method
