@@ -138,7 +138,7 @@ inline void write_sums(__m512 (&total)[R][N], const __m512 (&owed)[R][N], int n,
     write_sums<N, R>(total, n, apart, y, y_stride);
 }
 
-// each(row, apart) for all rows from `first` to `last`, R at a time; each_alone(row) for those left over.
+// each(row, apart) for all rows from `first` to `last`, R at a time; alone(row) for those left over.
 template <int R, class Each, class Alone>
 inline void in_streams(int64_t first, int64_t last, const Each &each, const Alone &alone) {
     const int64_t apart = (last - first) / R;

@@ -94,9 +94,31 @@ void codes_k(const void *weights, size_t n, float scale, bool has_offset, float 
     }
 }
 
+// The same for integers: boundaries below v are whole steps from the lowest, and one more past the half.
+template <class Type>
+void codes_of_integers(const void *weights, size_t n, float scale, bool has_offset, float offset, const Boundaries &b,
+                       uint8_t *codes) {
+    const __m512 s = _mm512_set1_ps(scale), o = _mm512_set1_ps(offset), half = _mm512_set1_ps(0.5f);
+    const __m512 first_whole = _mm512_set1_ps(b.lowest - 0.5f), most = _mm512_set1_ps(static_cast<float>(b.count));
+    const __mmask16 scaled = scale > 0 ? 0xffff : 0;
+    for (size_t i = 0; i < n; i += 16) {
+        const __mmask16 keep = first(n - i);
+        __m512 v = Type::at(weights, i, keep);
+        if (has_offset) v = _mm512_sub_ps(v, o);
+        v = _mm512_maskz_div_ps(scaled, v, s);
+        const __m512 whole = _mm512_roundscale_ps(v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+        const __mmask16 past = _mm512_cmp_ps_mask(_mm512_sub_ps(v, whole), half, _CMP_GT_OQ);
+        __m512 place = _mm512_sub_ps(whole, first_whole);
+        place = _mm512_mask_add_ps(place, past, place, _mm512_set1_ps(1.0f));
+        place = _mm512_min_ps(_mm512_max_ps(place, _mm512_setzero_ps()), most);
+        _mm_mask_storeu_epi8(codes + i, keep, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(place)));
+    }
+}
+
 template <class Type>
 void codes_of(const void *weights, size_t n, float scale, bool has_offset, float offset, const Boundaries &b,
               uint8_t *out) {
+    if (b.count > 0) return codes_of_integers<Type>(weights, n, scale, has_offset, offset, b, out);
     switch (b.bits) {
         case 1: return codes_k<Type, 1>(weights, n, scale, has_offset, offset, b, out);
         case 2: return codes_k<Type, 2>(weights, n, scale, has_offset, offset, b, out);

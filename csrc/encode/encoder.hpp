@@ -15,6 +15,10 @@ struct Boundaries {
     float at[256];        // 2^bits - 1, then +inf
     float coarse64[64];   // of more than 6 bits: every 2^(bits - 6)th, the first 6 steps of a search
     float coarse16[16];   // of more than 4 bits: every 2^(bits - 4)th, the first 4 steps
+    // Of integers: the boundaries are `lowest`, lowest + 1, ..., `count` of them, each half-way between two whole numbers,
+    // so that a place is found by rounding down; else 0.
+    int count;
+    float lowest;
 };
 
 struct Encoder {

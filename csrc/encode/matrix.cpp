@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <limits>
 
 #include "../pieces.hpp"
@@ -20,6 +21,13 @@ void spread_out(const float *fine, int bits, int held, float *coarse) {
     for (int j = 0; j < (1 << held); ++j) coarse[j] = fine[std::min(255, (j + 1) * every - 1)];
 }
 
+// Whether all are one apart and half-way between whole numbers, exactly.
+bool of_integers(const float *given, int count) {
+    for (int i = 0; i < count; ++i)
+        if (given[i] != given[0] + static_cast<float>(i) || given[i] - std::floor(given[i]) != 0.5f) return false;
+    return count > 0;
+}
+
 }  // namespace
 
 Boundaries make_boundaries(const float *given, int count, int bits) {
@@ -29,6 +37,10 @@ Boundaries make_boundaries(const float *given, int count, int bits) {
     std::copy(given, given + count, made.at);
     if (bits > 6) spread_out(made.at, bits, 6, made.coarse64);
     if (bits > 4) spread_out(made.at, bits, 4, made.coarse16);
+    if (of_integers(given, count)) {
+        made.count = count;
+        made.lowest = given[0];
+    }
     return made;
 }
 
