@@ -45,6 +45,19 @@ bool range_of(const void *weights, size_t n, float *low, float *high) {
     return _mm512_cmp_ps_mask(not_finite, not_finite, _CMP_UNORD_Q) == 0;
 }
 
+// Weights in units of their block's scale, each step rounded; zero where the scale is.
+struct Units {
+    __m512 scale, offset;
+    __mmask16 scaled;
+    bool has_offset;
+    Units(float s, bool has, float o)
+        : scale(_mm512_set1_ps(s)), offset(_mm512_set1_ps(o)), scaled(s > 0 ? 0xffff : 0), has_offset(has) {}
+    __m512 of(__m512 w) const {
+        if (has_offset) w = _mm512_sub_ps(w, offset);
+        return _mm512_maskz_div_ps(scaled, w, scale);
+    }
+};
+
 // How many of the 2^K - 1 boundaries in the registers lie below v.
 template <int K>
 __m512i search(__m512 v, const __m512 *b) {
@@ -73,13 +86,10 @@ void codes_k(const void *weights, size_t n, float scale, bool has_offset, float 
     const float *held = K > 6 ? b.coarse64 : b.at;
     __m512 registers[4];
     for (int j = 0; j < 4; ++j) registers[j] = _mm512_loadu_ps(held + (K > 4 ? 16 * j : 0));
-    const __m512 s = _mm512_set1_ps(scale), o = _mm512_set1_ps(offset);
-    const __mmask16 scaled = scale > 0 ? 0xffff : 0;
+    const Units units(scale, has_offset, offset);
     for (size_t i = 0; i < n; i += 16) {
         const __mmask16 keep = first(n - i);
-        __m512 v = Type::at(weights, i, keep);
-        if (has_offset) v = _mm512_sub_ps(v, o);
-        v = _mm512_maskz_div_ps(scaled, v, s);
+        const __m512 v = units.of(Type::at(weights, i, keep));
         __m512i place = search<(K > 6 ? 6 : K)>(v, registers);
         if constexpr (K > 6) {
             place = _mm512_slli_epi32(place, K - 6);
@@ -98,14 +108,12 @@ void codes_k(const void *weights, size_t n, float scale, bool has_offset, float 
 template <class Type>
 void codes_of_integers(const void *weights, size_t n, float scale, bool has_offset, float offset, const Boundaries &b,
                        uint8_t *codes) {
-    const __m512 s = _mm512_set1_ps(scale), o = _mm512_set1_ps(offset), half = _mm512_set1_ps(0.5f);
+    const Units units(scale, has_offset, offset);
+    const __m512 half = _mm512_set1_ps(0.5f);
     const __m512 first_whole = _mm512_set1_ps(b.lowest - 0.5f), most = _mm512_set1_ps(static_cast<float>(b.count));
-    const __mmask16 scaled = scale > 0 ? 0xffff : 0;
     for (size_t i = 0; i < n; i += 16) {
         const __mmask16 keep = first(n - i);
-        __m512 v = Type::at(weights, i, keep);
-        if (has_offset) v = _mm512_sub_ps(v, o);
-        v = _mm512_maskz_div_ps(scaled, v, s);
+        const __m512 v = units.of(Type::at(weights, i, keep));
         const __m512 whole = _mm512_roundscale_ps(v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
         const __mmask16 past = _mm512_cmp_ps_mask(_mm512_sub_ps(v, whole), half, _CMP_GT_OQ);
         __m512 place = _mm512_sub_ps(whole, first_whole);
