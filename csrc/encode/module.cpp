@@ -22,7 +22,7 @@ WeightRows view_weights(const Weights &weights, const std::string &type, bool fl
     check(weights.dtype() == (wide ? nb::dtype<float>() : nb::dtype<uint16_t>()),
           "weights must be float32, or uint16 for raw 16-bit types");
     check(view.cols <= 1 || weights.stride(1) == 1, "weights of a row must be consecutive");
-    check(!flat || view.rows <= 1 || view.row_stride == view.cols, "flat blocks need consecutive rows");
+    check(!flat || view.rows <= 1 || view.cols == 0 || view.row_stride == view.cols, "flat blocks need consecutive rows");
     if (flat) view.row_stride = view.cols;
     return view;
 }

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kbit.errors import FormatError
@@ -67,6 +67,7 @@ def test_size_is_the_formula_and_the_tensors(name: str, block: str) -> None:
     st.sampled_from(["fp16", "bf16", "fp32", "q8"]),
     st.tuples(st.integers(0, 9), st.integers(0, 300)),
 )
+@example("int1", "tensor", "fp16", (2, 0))  # no weights, and rows that no stride tells apart
 @settings(max_examples=100, deadline=None)
 def test_size_is_what_the_tensors_take(name, block, scale, shape) -> None:
     fmt = parse_format(f"{name}:{block}:{scale}")
